@@ -1,0 +1,3 @@
+"""fraudguard: a call firewall for Asterisk."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,60 @@
+"""Time as an argument: UTC milliseconds since 1970 for what is stored, a monotonic clock for what is waited for."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, tzinfo
+from typing import Protocol, TypeAlias
+
+from fraudguard.errors import InputError
+
+Millis: TypeAlias = int
+"""An instant: milliseconds since 1970-01-01T00:00:00Z."""
+
+
+class Clock(Protocol):
+    """What tells the time. Live code gets SystemClock; replay and tests hand in their own."""
+
+    def now(self) -> Millis:
+        """Return the present instant, UTC milliseconds."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds on a clock that never goes backwards; only differences mean anything."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> Millis:
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+def parse_instant(text: str, *, zone: tzinfo = UTC, where: str = "") -> Millis:
+    """Read ISO 8601 ('2026-12-31', '2026-12-31T18:00', with or without offset) into UTC milliseconds.
+
+    A text without an offset is taken in `zone`. Raises InputError.
+    """
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise InputError(
+            f"{text[:64]!r} is not a time",
+            where=where,
+            fix="write it as 2026-12-31 or 2026-12-31T18:00+01:00",
+        ) from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=zone)
+    try:
+        return int(moment.timestamp() * 1000)
+    except (OverflowError, ValueError):
+        raise InputError(f"{text!r} is out of range", where=where, fix="give a year between 1970 and 9998") from None
+
+
+def format_instant(instant: Millis, *, zone: tzinfo = UTC) -> str:
+    """Write an instant as ISO 8601 with seconds and offset: '2026-12-31T18:00:00+00:00'."""
+    return datetime.fromtimestamp(instant / 1000, tz=zone).isoformat(timespec="seconds")

@@ -1,0 +1,40 @@
+"""Every name that crosses the wire between the dialplan and the guard, once. Operators depend on them: never rename."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Channel variables: the answer. Cleared before the guard is asked, because AGISTATUS says SUCCESS even
+# when the server closed the connection without a word (measured on Asterisk 22.10.1).
+VERDICT: Final = "FRAUDGUARD_VERDICT"
+REASON: Final = "FRAUDGUARD_REASON"
+NUMBER: Final = "FRAUDGUARD_NUMBER"
+LEASE: Final = "FRAUDGUARD_LEASE"
+CALL: Final = "FRAUDGUARD_CALL"
+ANSWER: Final = (VERDICT, REASON, NUMBER, LEASE, CALL)
+
+PING: Final = "FRAUDGUARD_PING"
+
+# Channel variable: the question. Set by the operator on an endpoint (set_var) to say whose phone it is.
+TENANT: Final = "FRAUDGUARD_TENANT"
+
+# AGI request paths and argument keys: agi://HOST:PORT/outbound,number=..,trunk=..
+PATH_OUTBOUND: Final = "outbound"
+PATH_PING: Final = "ping"
+ARG_NUMBER: Final = "number"
+ARG_TRUNK: Final = "trunk"
+ARG_ACCOUNT: Final = "account"
+ARG_TENANT: Final = "tenant"
+ARG_SOURCE: Final = "source"
+ARG_ASTERISK: Final = "asterisk"
+ARG_LINKEDID: Final = "linkedid"
+ARGUMENTS: Final = frozenset(
+    {ARG_NUMBER, ARG_TRUNK, ARG_ACCOUNT, ARG_TENANT, ARG_SOURCE, ARG_ASTERISK, ARG_LINKEDID}
+)
+
+# Contexts of the generated dialplan.
+CONTEXT_GUARD: Final = "fraudguard"
+CONTEXT_FENCE: Final = "fraudguard-fence"
+CONTEXT_NOWHERE: Final = "fraudguard-nowhere"
+CONTEXT_OUT: Final = "fraudguard-out-{trunk}"
+CONTEXT_EMERGENCY: Final = "fraudguard-emergency-{trunk}"

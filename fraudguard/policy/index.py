@@ -1,0 +1,138 @@
+"""A snapshot made quick to ask: the narrowest limit, the grant and the block that apply to one attempt."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from typing import Generic, TypeAlias, TypeVar
+
+from fraudguard.clock import Millis
+from fraudguard.numbering.number import BadNumber, Number
+from fraudguard.policy.records import (
+    DEFAULT_LIMIT,
+    EVERYBODY,
+    Attempt,
+    Block,
+    Facts,
+    Grant,
+    Limit,
+    Scope,
+    Snapshot,
+)
+from fraudguard.policy.rules import reaches
+from fraudguard.rating.deck import Deck
+from fraudguard.rating.rate import Rate
+
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_RuleT = TypeVar("_RuleT", Grant, Block)
+
+_NO_LIMIT_SET = Limit(EVERYBODY, DEFAULT_LIMIT)
+
+
+class PolicyIndex:
+    """Built once per snapshot, asked once per attempt, never changed."""
+
+    __slots__ = ("_blocks", "_by_host", "_by_network", "_grants", "_limits", "decks")
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.decks: Mapping[str, Deck] = snapshot.decks
+        self._limits = {(limit.scope.tenant, limit.scope.account): limit for limit in snapshot.limits}
+        self._grants = _ByPrefix(snapshot.grants)
+        self._blocks = _ByPrefix(tuple(block for block in snapshot.blocks if not block.source))
+        self._by_host: dict[Address, list[Block]] = {}
+        self._by_network: list[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, Block]] = []
+        for block in snapshot.blocks:
+            if block.source:
+                self._index_source(block)
+
+    def gather(self, attempt: Attempt, number: Number | BadNumber, deck: str, rate: Rate | None) -> Facts:
+        """Bring together what is known about an attempt."""
+        # Short codes are no E.164 prefixes: 411 must not fall under a rule about +41.
+        digits = "" if isinstance(number, BadNumber) or number.short else number.digits
+        return Facts(
+            attempt=attempt,
+            number=number,
+            deck=deck,
+            rate=rate,
+            limit=self.limit_for(attempt.tenant, attempt.account),
+            grant=self._grant_for(attempt, digits, rate),
+            block=self._block_for(attempt, digits),
+        )
+
+    def limit_for(self, tenant: str, account: str) -> Limit:
+        """Return the narrowest limit: the account's, else the tenant's, else the global one, else DEFAULT_LIMIT."""
+        limits = self._limits
+        return limits.get((tenant, account)) or limits.get((tenant, None)) or limits.get((None, None)) or _NO_LIMIT_SET
+
+    def _grant_for(self, attempt: Attempt, digits: str, rate: Rate | None) -> Grant | None:
+        too_low: Grant | None = None
+        for grant in self._grants.matching(digits):
+            if not _applies(grant.scope, grant.until, attempt):
+                continue
+            if rate is None or reaches(grant, rate):
+                return grant
+            too_low = too_low or grant
+        return too_low  # not enough, but the operator wants to see in `check` that it was found
+
+    def _block_for(self, attempt: Attempt, digits: str) -> Block | None:
+        for block in self._blocks.matching(digits):
+            if _applies(block.scope, block.until, attempt):
+                return block
+        if self._by_host or self._by_network:
+            for block in self._blocks_of_source(attempt.source):
+                if digits.startswith(block.prefix) and _applies(block.scope, block.until, attempt):
+                    return block
+        return None
+
+    def _blocks_of_source(self, source: str) -> Iterator[Block]:
+        address = address_of(source)
+        if address is None:
+            return
+        yield from self._by_host.get(address, ())
+        for network, block in self._by_network:
+            if address in network:
+                yield block
+
+    def _index_source(self, block: Block) -> None:
+        network = ipaddress.ip_network(block.source, strict=False)
+        if network.prefixlen == network.max_prefixlen:
+            self._by_host.setdefault(network.network_address, []).append(block)
+        else:
+            self._by_network.append((network, block))
+
+
+class _ByPrefix(Generic[_RuleT]):
+    """Grants or blocks by the prefix they name; the longest prefixes are offered first."""
+
+    __slots__ = ("_lengths", "_rules")
+
+    def __init__(self, rules: tuple[_RuleT, ...]) -> None:
+        self._rules: dict[str, list[_RuleT]] = {}
+        for rule in rules:
+            self._rules.setdefault(rule.prefix, []).append(rule)
+        self._lengths = sorted({len(prefix) for prefix in self._rules}, reverse=True)
+
+    def matching(self, digits: str) -> Iterator[_RuleT]:
+        for length in self._lengths:
+            if length <= len(digits):
+                yield from self._rules.get(digits[:length], ())
+
+
+def address_of(source: str) -> Address | None:
+    """Read the address out of what Asterisk prints ('192.0.2.7:5060', '[2001:db8::1]:5060', bare), or None."""
+    host = source
+    if source.startswith("["):
+        host = source[1:].partition("]")[0]
+    elif source.count(":") == 1:
+        host = source.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
+def _applies(scope: Scope, until: Millis | None, attempt: Attempt) -> bool:
+    return (until is None or attempt.at < until) and scope.covers(attempt.tenant, attempt.account)

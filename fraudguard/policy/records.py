@@ -1,0 +1,175 @@
+"""The records a decision is made from and made into. All frozen: a verdict can be stored, replayed and explained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fraudguard.clock import Millis
+from fraudguard.money import Micros
+from fraudguard.numbering.number import BadNumber, Number
+from fraudguard.rating.deck import Deck
+from fraudguard.rating.rate import Rate
+
+DEFAULT_TENANT = "default"
+"""The tenant of attempts, limits, grants and blocks that name none: all that a single office ever needs."""
+
+DEFAULT_LIMIT: Micros = 250_000
+"""0.25 a minute: the limit that holds until an operator sets one."""
+
+
+class Outcome(StrEnum):
+    """What happens to the call. There is no third way."""
+
+    ALLOW = "allow"
+    NOWHERE = "nowhere"
+
+
+class Reason(StrEnum):
+    """Why. These codes are stored, sent to the dialplan and read by scripts: add, never rename."""
+
+    EMERGENCY = "emergency"
+    BAD_NUMBER = "bad_number"
+    BLOCKED = "blocked"
+    NO_RATE = "no_rate"
+    OVER_LIMIT = "over_limit"
+    OK = "ok"
+    UNDECIDED = "undecided"  # no rule decided: a defect of ours, and therefore nowhere
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Someone dials something. Texts are as the dialplan sent them, `at` is UTC milliseconds.
+
+    `source` may carry a port ('192.0.2.7:5060'); `account`, `source`, `asterisk` and `linkedid` may be empty.
+    """
+
+    number: str
+    trunk: str
+    account: str
+    tenant: str
+    source: str
+    at: Millis
+    asterisk: str = ""
+    linkedid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whom a limit, grant or block applies to: everybody, a tenant, or one account of a tenant."""
+
+    tenant: str | None = None
+    account: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.account is not None and self.tenant is None:
+            raise ValueError("an account belongs to a tenant")
+
+    def covers(self, tenant: str, account: str) -> bool:
+        """Say whether an attempt of this tenant and account falls under the scope."""
+        return (self.tenant is None or self.tenant == tenant) and (self.account is None or self.account == account)
+
+    def __str__(self) -> str:
+        if self.account is not None:
+            return f"account {self.account} of tenant {self.tenant}"
+        return "global" if self.tenant is None else f"tenant {self.tenant}"
+
+
+EVERYBODY = Scope()
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The highest per-minute price (micro-units) that goes through without a grant."""
+
+    scope: Scope
+    per_minute: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """An operator's lasting permission.
+
+    `prefix` is E.164 digits without plus ('' for any number), `highest` the dearest per-minute price and
+    connect fee it lifts the limit to (None: any known price), `until` the first instant it no longer holds
+    (None: for good).
+    """
+
+    id: int
+    scope: Scope
+    prefix: str
+    highest: Micros | None
+    until: Millis | None
+    reason: str
+    author: str
+    created: Millis
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """An operator's lasting refusal. Everything it states must match: scope, prefix and source.
+
+    `prefix` is E.164 digits without plus ('' for any number), `source` an address or network in CIDR form
+    ('' for any source), `until` as in Grant.
+    """
+
+    id: int
+    scope: Scope
+    prefix: str
+    source: str
+    until: Millis | None
+    reason: str
+    author: str
+    created: Millis
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that is known about an attempt when the rules look at it: pure data, gathered before any rule runs.
+
+    `number` is what the dialled digits mean, `rate` the price of its longest prefix on this trunk,
+    `limit` the narrowest that applies, `grant` and `block` the first that match (a grant that does not
+    reach the price is not a match).
+    """
+
+    attempt: Attempt
+    number: Number | BadNumber
+    deck: str
+    rate: Rate | None
+    limit: Limit
+    grant: Grant | None
+    block: Block | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was decided about an attempt, with everything needed to explain it later.
+
+    `lease_seconds` is None when refused and for emergency calls, which have no end.
+    `simulated` holds the reasons of rules in shadow that would have refused the call.
+    """
+
+    call: str
+    outcome: Outcome
+    reason: Reason
+    facts: Facts
+    lease_seconds: int | None
+    simulated: tuple[Reason, ...] = ()
+
+    @property
+    def allowed(self) -> bool:
+        return self.outcome is Outcome.ALLOW
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What operators have set, at one moment: immutable, swapped whole when an edit is committed.
+
+    `decks` maps a deck's name to its table of rates; a deck that is configured but holds no rates is absent.
+    """
+
+    decks: Mapping[str, Deck]
+    limits: tuple[Limit, ...] = ()
+    grants: tuple[Grant, ...] = ()
+    blocks: tuple[Block, ...] = ()

@@ -1,0 +1,185 @@
+"""A verdict written flat: what is stored in a row, shown by `check` and `attempts`, and explained to an operator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fraudguard.clock import Millis, format_instant
+from fraudguard.money import Micros, format_amount
+from fraudguard.numbering.number import BadNumber
+from fraudguard.policy.records import Outcome, Reason, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """One attempt and what was decided about it, in plain values. Money is micro-units, `at` UTC milliseconds.
+
+    `number`, `region`, `kind` are None where the dialled digits are no number (`why` says why not); `prefix`,
+    `destination`, `per_minute`, `connect_fee` and `offered` are None where there is no rate.
+    """
+
+    call: str
+    at: Millis
+    tenant: str
+    account: str
+    source: str
+    asterisk: str
+    linkedid: str
+    trunk: str
+    dialled: str
+    number: str | None
+    region: str | None
+    kind: str | None
+    why: str | None
+    deck: str
+    prefix: str | None
+    destination: str | None
+    per_minute: Micros | None
+    connect_fee: Micros | None
+    offered: bool | None
+    limit: Micros
+    limit_scope: str
+    grant_id: int | None
+    block_id: int | None
+    outcome: Outcome
+    reason: Reason
+    lease_seconds: int | None
+    simulated: tuple[Reason, ...]
+
+
+def flatten(verdict: Verdict) -> Ruling:
+    """Write a verdict flat."""
+    facts = verdict.facts
+    attempt, number, rate, grant, block = facts.attempt, facts.number, facts.rate, facts.grant, facts.block
+    known = None if isinstance(number, BadNumber) else number
+    return Ruling(
+        call=verdict.call,
+        at=attempt.at,
+        tenant=attempt.tenant,
+        account=attempt.account,
+        source=attempt.source,
+        asterisk=attempt.asterisk,
+        linkedid=attempt.linkedid,
+        trunk=attempt.trunk,
+        dialled=attempt.number,
+        number=known.dialable if known else None,
+        region=known.region if known else None,
+        kind=known.kind.value if known else None,
+        why=number.why if isinstance(number, BadNumber) else None,
+        deck=facts.deck,
+        prefix=rate.prefix if rate else None,
+        destination=rate.destination if rate else None,
+        per_minute=rate.per_minute if rate else None,
+        connect_fee=rate.connect_fee if rate else None,
+        offered=rate.offered if rate else None,
+        limit=facts.limit.per_minute,
+        limit_scope=str(facts.limit.scope),
+        grant_id=grant.id if grant else None,
+        block_id=block.id if block else None,
+        outcome=verdict.outcome,
+        reason=verdict.reason,
+        lease_seconds=verdict.lease_seconds,
+        simulated=verdict.simulated,
+    )
+
+
+def as_json(ruling: Ruling, currency: str) -> dict[str, Any]:
+    """Return the keys that scripts rely on (docs/reference/json.md). Money as decimal strings."""
+
+    def money(amount: Micros | None) -> str | None:
+        return None if amount is None else format_amount(amount)
+
+    return {
+        "verdict": ruling.outcome.value,
+        "reason": ruling.reason.value,
+        "number": ruling.number,
+        "region": ruling.region,
+        "kind": ruling.kind,
+        "destination": ruling.destination,
+        "prefix": ruling.prefix,
+        "deck": ruling.deck,
+        "per_minute": money(ruling.per_minute),
+        "connect_fee": money(ruling.connect_fee),
+        "currency": currency,
+        "limit": money(ruling.limit),
+        "limit_scope": ruling.limit_scope,
+        "lease_seconds": ruling.lease_seconds,
+        "pin_required": False,
+        "simulated": bool(ruling.simulated),
+        "simulated_reasons": [reason.value for reason in ruling.simulated],
+        "grant": ruling.grant_id,
+        "block": ruling.block_id,
+        "explain": explain(ruling, currency),
+        "call": ruling.call,
+        "at": format_instant(ruling.at),
+        "dialled": ruling.dialled,
+        "trunk": ruling.trunk,
+        "tenant": ruling.tenant,
+        "account": ruling.account,
+        "source": ruling.source,
+        "asterisk": ruling.asterisk,
+        "linkedid": ruling.linkedid,
+    }
+
+
+def explain(ruling: Ruling, currency: str) -> list[str]:
+    """Retell the verdict, one line per step taken, ending at the step that decided."""
+    steps = [_numbering_step(ruling)]
+    for reason, tell in _STEPS:
+        if ruling.reason in (Reason.EMERGENCY, Reason.BAD_NUMBER):
+            break
+        steps.append(tell(ruling, currency))
+        if reason is ruling.reason:
+            break
+        if reason in ruling.simulated:
+            steps.append(f"shadow: {reason} would have refused this call, but only simulates")
+    lease = "" if ruling.lease_seconds is None else f", for at most {ruling.lease_seconds} s"
+    steps.append(f"verdict: {ruling.outcome} ({ruling.reason}){lease}")
+    return steps
+
+
+def _numbering_step(ruling: Ruling) -> str:
+    if ruling.number is None:
+        return f"number: {ruling.dialled!r} is no number: {ruling.why}"
+    place = f" in {ruling.region}" if ruling.region else ""
+    return f"number: {ruling.dialled!r} is {ruling.number}, {ruling.kind}{place}"
+
+
+def _block_step(ruling: Ruling, _: str) -> str:
+    if ruling.block_id is None:
+        return "block: none applies"
+    return f"block: refused by block {ruling.block_id} ('block remove {ruling.block_id}' lifts it)"
+
+
+def _rate_step(ruling: Ruling, currency: str) -> str:
+    if ruling.per_minute is None or ruling.connect_fee is None:
+        if ruling.reason is Reason.NO_RATE or Reason.NO_RATE in ruling.simulated:
+            return f"rate: deck {ruling.deck} has no price for it; an unknown price is an expensive price"
+        return f"rate: deck {ruling.deck} has no price for it; {ruling.kind} calls may go without one"
+    priced = f"rate: deck {ruling.deck}, prefix {ruling.prefix or '(any)'} ({ruling.destination})"
+    if not ruling.offered:
+        return f"{priced} is not offered by the carrier, or has no price"
+    fee = f" and {format_amount(ruling.connect_fee)} {currency} per call" if ruling.connect_fee else ""
+    return f"{priced}: {format_amount(ruling.per_minute)} {currency} a minute{fee}"
+
+
+def _limit_step(ruling: Ruling, currency: str) -> str:
+    limit = f"limit: {format_amount(ruling.limit)} {currency} ({ruling.limit_scope})"
+    if ruling.per_minute is None or ruling.connect_fee is None:
+        return f"{limit}, nothing to hold against it"
+    if max(ruling.per_minute, ruling.connect_fee) <= ruling.limit:
+        return f"{limit} is not exceeded"
+    if ruling.grant_id is None:
+        return f"{limit} is exceeded and no grant applies"
+    if ruling.reason is Reason.OVER_LIMIT or Reason.OVER_LIMIT in ruling.simulated:
+        return f"{limit} is exceeded and grant {ruling.grant_id} does not reach so high"
+    return f"{limit} is exceeded, but grant {ruling.grant_id} permits it"
+
+
+_STEPS = (
+    (Reason.BLOCKED, _block_step),
+    (Reason.NO_RATE, _rate_step),
+    (Reason.OVER_LIMIT, _limit_step),
+)
+"""The rules of policy.rules.ORDER that have something to tell, in that order (a test holds the two together)."""

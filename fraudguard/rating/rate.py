@@ -1,0 +1,38 @@
+"""A carrier's price for one prefix, and what a call of n seconds costs by it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fraudguard.clock import Millis
+from fraudguard.money import Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """One row of a deck.
+
+    `per_minute` and `connect_fee` are micro-units; `minimum_seconds` and `increment_seconds` whole seconds,
+    the increment at least 1. `offered` is False where the carrier lists the prefix as blocked, not offered
+    or without a price: such a rate still wins the longest match, and refuses.
+    """
+
+    prefix: str
+    destination: str
+    per_minute: Micros
+    connect_fee: Micros
+    minimum_seconds: int
+    increment_seconds: int
+    effective_from: Millis
+    offered: bool = True
+
+
+def billed_seconds(rate: Rate, seconds: int) -> int:
+    """Return the seconds a carrier bills for `seconds` (>= 0) of talk: minimum, then whole increments."""
+    increment = rate.increment_seconds
+    return max(rate.minimum_seconds, -(-seconds // increment) * increment)
+
+
+def cost(rate: Rate, seconds: int) -> Micros:
+    """Return what an answered call of `seconds` (>= 0) costs, rounded up to one micro-unit."""
+    return rate.connect_fee + -(-rate.per_minute * billed_seconds(rate, seconds) // 60)

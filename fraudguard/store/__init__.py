@@ -1,0 +1,1 @@
+"""The database: migrations, one writer, read-only readers. SQLite through aiosqlite."""
