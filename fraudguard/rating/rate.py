@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fraudguard.clock import Millis
 from fraudguard.money import Micros
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(NamedTuple):
     """One row of a deck.
+
+    A named tuple and not a dataclass: lists hold a million of these, a lookup makes one, and a tuple is made
+    four times as fast (and goes into SQL as it is).
 
     `per_minute` and `connect_fee` are micro-units; `minimum_seconds` and `increment_seconds` whole seconds,
     the increment at least 1. `offered` is False where the carrier lists the prefix as blocked, not offered
