@@ -1,0 +1,23 @@
+"""Who changed what, and which part of the operators' edits has changed since a snapshot was loaded."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from fraudguard.clock import Millis
+
+
+def note_edit(connection: sqlite3.Connection, noun: str, what: str, author: str, now: Millis) -> None:
+    """Write an edit down and raise its noun's revision, inside the edit's own transaction.
+
+    `noun` is 'limit', 'grant', 'block', or 'deck:NAME'.
+    """
+    connection.execute("INSERT INTO edits (at, author, noun, what) VALUES (?, ?, ?, ?)", (now, author, noun, what))
+    connection.execute(
+        "INSERT INTO revisions VALUES (?, 1) ON CONFLICT (noun) DO UPDATE SET value = value + 1", (noun,)
+    )
+
+
+def revisions(connection: sqlite3.Connection) -> dict[str, int]:
+    """Return how often each noun was edited."""
+    return dict(connection.execute("SELECT noun, value FROM revisions"))
