@@ -1,0 +1,114 @@
+"""What every command shares: the settings, the store, scopes, and one way to print."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import os
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import rich_click as click
+from rich.console import Console
+from rich.table import Table
+
+from fraudguard import config
+from fraudguard.clock import Clock, Millis, SystemClock, format_instant, parse_instant
+from fraudguard.config import Settings
+from fraudguard.errors import InputError
+from fraudguard.policy import DEFAULT_TENANT, Scope
+
+_T = TypeVar("_T")
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@dataclass
+class App:
+    """What a command is handed: where the configuration is, and everything derived from it on demand."""
+
+    config_path: Path
+    clock: Clock = field(default_factory=SystemClock)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The checked configuration. Raises ConfigError."""
+        return config.load(self.config_path)
+
+    @property
+    def author(self) -> str:
+        """Who makes an edit: the login behind sudo, else the user."""
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+
+    def scope(self, tenant: str | None, account: str | None) -> Scope:
+        """Build a scope from --tenant and --account. An account without a tenant is of the default tenant.
+
+        Raises InputError for a tenant that the configuration does not name: a limit set for a misspelt
+        tenant would silently guard nobody.
+        """
+        if account is not None and not account:
+            raise InputError("the account is empty", where="--account")
+        if tenant is None:
+            return Scope(DEFAULT_TENANT, account) if account is not None else Scope()
+        known = {DEFAULT_TENANT, *self.settings.tenants}
+        if tenant not in known:
+            raise InputError(
+                f"unknown tenant {tenant!r}",
+                where="--tenant",
+                fix=f"known: {', '.join(sorted(known))}; a new one needs a section in {self.config_path}",
+            )
+        return Scope(tenant, account)
+
+    def instant(self, text: str | None, option: str) -> Millis | None:
+        """Read the time given to `option`, in UTC unless it says otherwise."""
+        return None if text is None else parse_instant(text, where=option)
+
+
+def run_async(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run a command's asynchronous part."""
+    return asyncio.run(work)
+
+
+def scope_options(command: _Command) -> _Command:
+    """Add --tenant and --account."""
+    command = click.option("--account", metavar="ACCOUNT", help="One account of the tenant.")(command)
+    return click.option("--tenant", metavar="TENANT", help="One tenant. [default: everybody]")(command)
+
+
+def json_option(command: _Command) -> _Command:
+    """Add --json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str, title: str = "") -> None:
+    """Print rows as a table, or `empty` when there are none. Plain text, never wrapped away, when not a terminal."""
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    if not table.row_count:
+        click.echo(empty)
+        return
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 240  # a pipe has no edge to wrap at
+    console.print(table)
+
+
+def show_instant(instant: Millis | None) -> str:
+    """Write an instant for a table: '' for none."""
+    return "" if instant is None else format_instant(instant).removesuffix("+00:00") + "Z"
+
+
+def examples(*lines: str) -> str:
+    r"""Write a command's examples for its help text (click's \b keeps the lines apart)."""
+    return "\b\nExamples:\n" + "\n".join(f"  fraudguard {line}" for line in lines)

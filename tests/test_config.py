@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import pytest
+
+from fraudguard.config import Settings, load, locate
+from fraudguard.errors import ConfigError
+
+
+@pytest.fixture
+def write(tmp_path):
+    def _write(text: str) -> Path:
+        path = tmp_path / "fraudguard.toml"
+        path.write_text(text)
+        return path
+
+    return _write
+
+
+def test_an_empty_file_has_safe_defaults(write):
+    settings = load(write(""))
+    assert settings.agi.host == "127.0.0.1"
+    assert settings.currency == "USD"
+    assert settings.numbering.home == "US"
+    assert settings.trunks == {}
+
+
+def test_the_database_lies_beside_the_file_unless_named(write, tmp_path):
+    assert load(write("")).database == tmp_path / "fraudguard.db"
+    assert load(write('[store]\npath = "/srv/x.db"')).database == Path("/srv/x.db")
+
+
+def test_a_tenant_overrides_only_what_it_names(write):
+    settings = load(write('[numbering]\nhome = "US"\narea_code = "212"\n[tenants.acme]\nhome = "GB"\n'))
+    assert settings.numbering_of("acme").home == "GB"
+    assert settings.numbering_of("acme").area_code == "212"
+    assert settings.numbering_of("somebody-else") == settings.numbering
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[agi]\nprot = 1", "agi.prot: unknown key (did you mean agi.port?)"),
+        ("curency = 'USD'", "curency: unknown key (did you mean currency?)"),
+        ("[trunks.main]\ndeck = 'a'\ndail = 'x'", "trunks.main.dail: unknown key (did you mean trunks.main.dial?)"),
+        ("[tenants.acme]\nhoem = 'US'", "tenants.acme.hoem: unknown key (did you mean tenants.acme.home?)"),
+        ("[policy]\nzzzz = 1", "policy.zzzz: unknown key (known: lease_seconds, shadow)"),
+        ("path = 'x'", "path: unknown key"),
+        ("currency = 'dollars'", "currency: "),
+        ("[agi]\nport = 'x'", "agi.port: "),
+        ("[trunks.main]\ndial = 'PJSIP/{number}@main'", "trunks.main.deck: "),
+        ("[trunks.main]\ndeck = 'a'\ndial = 'PJSIP/x'", "must hold {number} once"),
+        ("[trunks.main]\ndeck = 'a'\ndial = 'PJSIP/{number}@a&PJSIP/b'", "must hold {number} once"),
+        ("[trunks.'a b']\ndeck = 'a'", "trunks.a b"),
+        ("[policy]\nshadow = ['bad_number']", "policy.shadow.0: "),
+        ("not toml", "is not valid TOML"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named_with_the_file(write, text, expected):
+    path = write(text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+    assert expected in str(caught.value)
+
+
+def test_all_wrong_keys_are_named_in_one_go(write):
+    with pytest.raises(ConfigError) as caught:
+        load(write("[agi]\nprot = 1\nhots = 'x'"))
+    assert "agi.prot" in str(caught.value)
+    assert "agi.hots" in str(caught.value)
+
+
+def test_a_missing_or_unreadable_file_says_what_to_do(tmp_path):
+    with pytest.raises(ConfigError, match="fraudguard init"):
+        load(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path)
+    (tmp_path / "latin.toml").write_bytes(b'currency = "\xe9"')
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path / "latin.toml")
+
+
+def test_the_environment_outranks_the_file(write, monkeypatch):
+    monkeypatch.setenv("FRAUDGUARD_AGI__PORT", "4000")
+    assert load(write("[agi]\nport = 5000\nhost = '127.0.0.2'")).agi.port == 4000
+    assert load(write("[agi]\nport = 5000\nhost = '127.0.0.2'")).agi.host == "127.0.0.2"
+
+
+def test_the_file_is_found_by_option_then_environment_then_here(monkeypatch):
+    monkeypatch.delenv("FRAUDGUARD_CONFIG", raising=False)
+    assert locate(None) == Path("fraudguard.toml")
+    monkeypatch.setenv("FRAUDGUARD_CONFIG", "/etc/fraudguard.toml")
+    assert locate(None) == Path("/etc/fraudguard.toml")
+    assert locate(Path("x.toml")) == Path("x.toml")
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().currency = "EUR"
