@@ -1,0 +1,199 @@
+"""The world's numbering plans, compiled from phonenumbers' metadata into what a call needs.
+
+phonenumbers answers "whose number is this, and what sort" in hundreds of microseconds, because it
+interprets its metadata for every number. Here the same metadata becomes one regular expression per
+region and length, compiled when a number of that shape is first seen. Tests hold the two together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+
+from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
+from phonenumbers.phonemetadata import REGION_CODE_FOR_NON_GEO_ENTITY, PhoneMetadata, PhoneNumberDesc
+
+
+class Tariff(Enum):
+    """What a plan says about the price of a number."""
+
+    ORDINARY = "ordinary"
+    TOLL_FREE = "toll free"
+    PREMIUM = "premium"  # premium rate, shared cost or personal: somebody earns by being called
+
+
+# In the order in which phonenumbers asks: the first that matches decides.
+TYPES: tuple[tuple[str, Tariff], ...] = (
+    ("premium_rate", Tariff.PREMIUM),
+    ("toll_free", Tariff.TOLL_FREE),
+    ("shared_cost", Tariff.PREMIUM),
+    ("voip", Tariff.ORDINARY),
+    ("personal_number", Tariff.PREMIUM),
+    ("pager", Tariff.ORDINARY),
+    ("uan", Tariff.ORDINARY),
+    ("voicemail", Tariff.ORDINARY),
+    ("fixed_line", Tariff.ORDINARY),
+    ("mobile", Tariff.ORDINARY),
+)
+
+_NOTHING = re.compile(r"(?!)")
+
+
+class Region:
+    """One region's numbering plan. `code` is ISO 3166-1 alpha-2, or None for an international network."""
+
+    def __init__(self, metadata: PhoneMetadata) -> None:
+        assert metadata.general_desc is not None
+        assert metadata.general_desc.national_number_pattern is not None
+        self.code = None if metadata.id == REGION_CODE_FOR_NON_GEO_ENTITY else metadata.id
+        self.calling_code = str(metadata.country_code)
+        self.general = metadata.general_desc.national_number_pattern
+        self.lengths = frozenset(metadata.general_desc.possible_length)
+        self.shortest = min(self.lengths)
+        self.leading_digits = metadata.leading_digits
+        self.international_prefix = metadata.international_prefix or "(?!)"
+        self.national_prefix = metadata.national_prefix or ""
+        self.trunk_prefix = metadata.national_prefix_for_parsing or ""
+        self.trunk_transform = metadata.national_prefix_transform_rule or ""
+        self.types = tuple(_types(metadata))
+        self._tariffs = [tariff for _pattern, _lengths, tariff in self.types]
+        self._by_length: dict[int, re.Pattern[str]] = {}
+        self._general_match = re.compile(self.general).fullmatch
+        self._trunk_match = re.compile(self.trunk_prefix).match
+        self._leading_match = re.compile(self.leading_digits or "").match
+
+    def claims(self, national: str) -> bool:
+        """Say whether the digits lead into this region by themselves, valid or not."""
+        return self.leading_digits is not None and self._leading_match(national) is not None
+
+    def tariff(self, national: str) -> Tariff | None:
+        """Return the tariff of a national number, or None where it is not valid in this region."""
+        length = len(national)
+        pattern = self._by_length.get(length)
+        if pattern is None:
+            pattern = self._by_length[length] = self._compile(length)
+        match = pattern.fullmatch(national)
+        # A group per type, so the index of the group is the index of the type.
+        return None if match is None else self._tariffs[(match.lastindex or 0) - 1]
+
+    def _compile(self, length: int) -> re.Pattern[str]:
+        if length not in self.lengths:
+            return _NOTHING
+        # Types that cannot have this length keep their group, so that group numbers stay type numbers.
+        groups = [f"({pattern})" if length in lengths else "((?!))" for pattern, lengths, _tariff in self.types]
+        return re.compile(rf"(?=(?:{self.general})\Z)(?:{'|'.join(groups)})") if groups else _NOTHING
+
+    def without_trunk_prefix(self, dialled: str) -> str:
+        """Return the national number in `dialled`, by the same rules as phonenumbers.parse."""
+        match = self._trunk_match(dialled)
+        if match is None or match.end() == 0:
+            return dialled
+        if self.trunk_transform and match.groups()[-1] is not None:
+            stripped = match.expand(self.trunk_transform) + dialled[match.end() :]
+        else:
+            stripped = dialled[match.end() :]
+        if not self._general_match(stripped) and self._general_match(dialled):
+            return dialled  # a digit of the number itself, not a prefix before it
+        possible = len(stripped) in self.lengths or len(stripped) > max(self.lengths)
+        return stripped if possible else dialled
+
+
+@dataclass(frozen=True, slots=True)
+class CallingCode:
+    """A calling code and the regions that share it, in the order in which they are asked; the first is the main one."""
+
+    digits: str
+    regions: tuple[Region, ...]
+
+    @property
+    def trunk_rules(self) -> Region:
+        """The region whose trunk prefix may stand, wrongly, after the calling code."""
+        return self.regions[0]
+
+    @property
+    def only_region(self) -> str | None:
+        """The region of every number of this code, None where there is more than one."""
+        return self.regions[0].code if len(self.regions) == 1 else None
+
+    def classify(self, national: str) -> tuple[Region, Tariff] | None:
+        """Return whose number it is and its tariff, or None when it is valid nowhere."""
+        for region in self.regions:
+            if region.leading_digits is not None and not region.claims(national):
+                continue
+            tariff = region.tariff(national)
+            if tariff is not None:
+                return region, tariff
+            if region.leading_digits is not None:
+                return None
+        return None
+
+    def seen_from(self, home: str) -> CallingCode:
+        """Return the same code with `home` asked first: a freephone number shared by all of +1 is then at home."""
+        return CallingCode(self.digits, tuple(sorted(self.regions, key=lambda region: region.code != home)))
+
+
+@lru_cache(maxsize=1)
+def calling_codes() -> Mapping[str, CallingCode]:
+    """Return every assigned calling code. About 60 ms on first use, most of it reading metadata."""
+    return {
+        str(code): CallingCode(str(code), tuple(_regions(code, names)))
+        for code, names in COUNTRY_CODE_TO_REGION_CODE.items()
+    }
+
+
+def home_region(name: str) -> Region | None:
+    """Return the plan of an ISO 3166-1 alpha-2 region, or None where there is none."""
+    regions = (region for code in calling_codes().values() for region in code.regions)
+    return next((region for region in regions if region.code == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ShortCodes:
+    """Patterns of a region's short numbers: emergency, all that can be dialled, and those only for text messages."""
+
+    emergency: str
+    codes: str
+    messages: str
+    lengths: tuple[int, ...]
+
+
+def short_codes(name: str) -> ShortCodes:
+    """Return the short-number patterns of a region; patterns that match nothing where none are known."""
+    metadata = PhoneMetadata.short_metadata_for_region(name)
+    if metadata is None:
+        return ShortCodes("(?!)", "(?!)", "(?!)", ())
+    assert metadata.short_code is not None
+    return ShortCodes(
+        _pattern(metadata.emergency),
+        _pattern(metadata.short_code),
+        _pattern(metadata.sms_services),
+        metadata.short_code.possible_length,
+    )
+
+
+def _pattern(desc: PhoneNumberDesc | None) -> str:
+    return (desc and desc.national_number_pattern) or "(?!)"
+
+
+def _regions(code: int, names: tuple[str, ...]) -> Iterator[Region]:
+    for name in names:
+        metadata = PhoneMetadata.metadata_for_region_or_calling_code(code, name)
+        assert metadata is not None  # phonenumbers ships a plan for every code it lists
+        yield Region(metadata)
+
+
+def _types(metadata: PhoneMetadata) -> Iterator[tuple[str, frozenset[int], Tariff]]:
+    assert metadata.general_desc is not None
+    seen: set[tuple[str, Tariff]] = set()
+    for name, tariff in TYPES:
+        desc: PhoneNumberDesc | None = getattr(metadata, name)
+        if desc is None or desc.national_number_pattern is None:
+            continue
+        lengths = desc.possible_length or metadata.general_desc.possible_length
+        key = (desc.national_number_pattern, tariff)
+        if key not in seen:  # fixed and mobile are the same in all of +1
+            seen.add(key)
+            yield desc.national_number_pattern, frozenset(lengths), tariff
