@@ -1,0 +1,244 @@
+"""One FastAGI connection: carries bytes between the socket and the protocol, and runs one handler."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias, cast
+
+from fraudguard.agi import protocol
+from fraudguard.agi.counters import Counters, Failure, QuietLog, harmless
+from fraudguard.agi.protocol import Conversation, End, Event, ProtocolError, Reply, Request
+from fraudguard.errors import PeerError
+
+LINGER: Final = 1.0
+"""Seconds a failed connection has to take its failure line before it is reset."""
+
+MAX_UNSENT: Final = 64 * 1024
+"""Bytes waiting for a peer that answers but does not read. One command at a time never comes near it."""
+
+
+class GoneError(PeerError):
+    """The peer closed before it answered a command."""
+
+
+class RefusedError(PeerError):
+    """Asterisk did not carry out a command that had to succeed."""
+
+
+Handler: TypeAlias = Callable[["Session"], Awaitable[None]]
+"""Serves one request. Returns when it has been answered; whatever it raises becomes a failure line."""
+
+
+@dataclass(slots=True)
+class Desk:
+    """What all sessions of one server share."""
+
+    routes: Mapping[str, Handler]
+    admit: Callable[[str], Failure | None]  # the peer's address -> why it is turned away
+    deadline: float  # seconds from connection to answer
+    loop: asyncio.AbstractEventLoop
+    log: QuietLog
+    counters: Counters = field(default_factory=Counters)
+    sessions: set[Session] = field(default_factory=set)
+    idle: asyncio.Event = field(default_factory=asyncio.Event)  # set whenever the last session has gone
+
+
+class Session(asyncio.Protocol):
+    """What a handler works with: `request`, `command`, `set_variables`. Ends with the handler, or at `deadline`.
+
+    `deadline` is in the loop's time; a handler that talks with a caller moves it.
+    """
+
+    __slots__ = (
+        "_conversation",
+        "_desk",
+        "_done",
+        "_lost",
+        "_peer",
+        "_task",
+        "_transport",
+        "_waiter",
+        "deadline",
+        "request",
+    )
+
+    _transport: asyncio.Transport
+    request: Request
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._conversation = Conversation()
+        self._done = False
+        self._lost = False
+        self._peer = ""
+        self._task: asyncio.Task[None] | None = None
+        self._waiter: asyncio.Future[Reply] | None = None
+        self.deadline = desk.loop.time() + desk.deadline
+
+    # --- for handlers ---
+
+    @property
+    def counters(self) -> Counters:
+        return self._desk.counters
+
+    @property
+    def hung_up(self) -> bool:
+        """True once Asterisk said that the caller has gone; commands still work, as far as they need no caller."""
+        return self._conversation.hung_up
+
+    async def command(self, verb: str, *arguments: str) -> Reply:
+        """Send one command and return Asterisk's reply, a refusal (5xx) included.
+
+        Raises GoneError when the connection ends first, UnsendableError for arguments that cannot be written.
+        """
+        return await self._ask(protocol.command(verb, *arguments))
+
+    async def set_variables(self, names: Sequence[str], values: Sequence[str]) -> None:
+        """Set channel variables in one round trip. Returns when Asterisk has said that they are set.
+
+        Raises RefusedError when it says otherwise, UnsendableError for values that ARRAY() would not keep,
+        GoneError when the connection ends first.
+        """
+        reply = await self._ask(protocol.set_variables(names, values))
+        if not reply.ok or reply.result != "1":
+            raise RefusedError(f"Asterisk did not set {names[0]}: {reply.code} {harmless(reply.result or reply.extra)}")
+
+    async def _ask(self, line: bytes) -> Reply:
+        if self._done or self._lost:
+            raise GoneError("the connection is closed")
+        if self._transport.get_write_buffer_size() > MAX_UNSENT:
+            raise PeerError("the peer answers but does not read")
+        self._transport.write(self._conversation.ask(line))
+        if self._conversation.ended:  # written all the same: a request typed by hand ends before it is answered
+            raise GoneError("the peer ended its side before it could reply")
+        self._waiter = self._desk.loop.create_future()
+        reply = await self._waiter
+        if reply.code >= 500:
+            self._desk.counters.refused_commands += 1
+        return reply
+
+    # --- for the server ---
+
+    def expire(self) -> None:
+        """The deadline has passed: fail, or if that was already done and the peer does not take it, reset."""
+        if self._done:
+            self._transport.abort()
+        else:
+            self.fail(Failure.DEADLINE)
+
+    def fail(self, kind: Failure, detail: str = "", error: BaseException | None = None) -> None:
+        """End the session with a failure line; the handler, if one runs, is cancelled. Once is enough."""
+        if self._done:
+            return
+        self._done = True
+        self._desk.counters.failures[kind] += 1
+        self._desk.log.failure(kind, self._peer, detail, error)
+        self.deadline = self._desk.loop.time() + LINGER
+        if kind is not Failure.GONE:
+            self._transport.write(protocol.failure(f"{kind.value} {harmless(detail)}".rstrip()))
+        self._transport.close()
+        if self._task is not None and self._task is not asyncio.current_task(self._desk.loop):
+            self._task.cancel()
+
+    # --- asyncio.Protocol ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one by its methods only
+        desk = self._desk
+        desk.sessions.add(self)
+        desk.idle.clear()
+        desk.counters.connections += 1
+        peer = self._transport.get_extra_info("peername")
+        if peer is None:  # already reset
+            self._transport.abort()
+            return
+        self._peer = peer[0]
+        if (refusal := desk.admit(self._peer)) is not None:
+            self.fail(refusal)
+
+    def data_received(self, data: bytes) -> None:
+        self._conversation.receive(data)
+        self._read_events()
+
+    def eof_received(self) -> bool:
+        self._conversation.receive(b"")
+        self._read_events()
+        return self._task is not None  # what is being decided may still be answered
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc  # how it ended makes no difference
+        self._lost = True
+        if self._task is None and not self._done:
+            self._desk.counters.probes += 1
+        waiting = self._end_wait()
+        if self._task is not None and not self._task.done() and not waiting:
+            self.fail(Failure.GONE, "the peer closed before it was answered")
+        self._settle()
+
+    def _read_events(self) -> None:
+        try:
+            while not self._done and (event := self._conversation.next_event()) is not None:
+                self._take(event)
+                if isinstance(event, End):
+                    return
+        except ProtocolError as error:
+            self.fail(Failure.BAD_REQUEST, error.what)
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Reply):
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(event)
+        elif isinstance(event, Request):
+            self._open(event)
+        elif isinstance(event, End):
+            self._end_wait()
+        else:
+            self._desk.counters.hangups += 1
+
+    def _open(self, request: Request) -> None:
+        desk = self._desk
+        desk.counters.duplicate_headers += len(request.duplicates)
+        path = request.path
+        handler = desk.routes.get(path)
+        if handler is None:
+            self.fail(Failure.UNKNOWN_PATH, path)
+            return
+        desk.counters.requests[path] += 1
+        self.request = request
+        self._task = desk.loop.create_task(self._serve(handler))
+
+    async def _serve(self, handler: Handler) -> None:
+        try:
+            await handler(self)
+        except GoneError as error:
+            self.fail(Failure.GONE, error.what)
+        except RefusedError as error:
+            self.fail(Failure.REFUSED, error.what)
+        except PeerError as error:
+            self.fail(Failure.BAD_REQUEST, str(error))
+        except asyncio.CancelledError:
+            self.fail(Failure.INNER_ERROR, "cancelled")  # unless whoever cancelled has said why
+            raise
+        except Exception as error:  # noqa: BLE001  a caller is waiting: whatever went wrong, say so and close
+            self.fail(Failure.INNER_ERROR, type(error).__name__, error)
+        else:
+            self._done = True
+            self._transport.close()
+        finally:
+            if self._lost:  # cancelled, and slow to end
+                self._desk.loop.call_soon(self._settle)
+
+    def _end_wait(self) -> bool:
+        """Tell a handler that waits for a reply that none will come; False when none waits."""
+        if self._waiter is None or self._waiter.done():
+            return False
+        self._waiter.set_exception(GoneError("the peer closed before it replied"))
+        return True
+
+    def _settle(self) -> None:
+        if self._task is None or self._task.done():
+            self._desk.sessions.discard(self)
+            if not self._desk.sessions:
+                self._desk.idle.set()
