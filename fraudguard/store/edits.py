@@ -10,12 +10,17 @@ from fraudguard.clock import Millis
 def note_edit(connection: sqlite3.Connection, noun: str, what: str, author: str, now: Millis) -> None:
     """Write an edit down and raise its noun's revision, inside the edit's own transaction.
 
-    `noun` is 'limit', 'grant', 'block', or 'deck:NAME'.
+    `noun` is 'limit', 'grant' or 'block', or a deck's (see deck_noun).
     """
     connection.execute("INSERT INTO edits (at, author, noun, what) VALUES (?, ?, ?, ?)", (now, author, noun, what))
     connection.execute(
         "INSERT INTO revisions VALUES (?, 1) ON CONFLICT (noun) DO UPDATE SET value = value + 1", (noun,)
     )
+
+
+def deck_noun(name: str) -> str:
+    """Return the noun under which the edits of a deck are counted: each by itself, because loading one is work."""
+    return f"deck:{name}"
 
 
 def revisions(connection: sqlite3.Connection) -> dict[str, int]:
