@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import product
+from math import prod
 from typing import TypeAlias
 
 Box: TypeAlias = tuple[int, ...]
@@ -61,6 +62,25 @@ def subtract_all(boxes: Iterable[Box], holes: Iterable[Box]) -> list[Box]:
 def strings(box: Box) -> Iterator[str]:
     """Yield every string of a box; meant for short codes."""
     return map("".join, product(*([str(digit) for digit in range(10) if cls >> digit & 1] for cls in box)))
+
+
+def first_string(box: Box) -> str:
+    """Return the smallest string of a box."""
+    return "".join(str((cls & -cls).bit_length() - 1) for cls in box)
+
+
+def share(box: Box) -> float:
+    """Return which part of all strings of its length a box holds."""
+    return prod(cls.bit_count() / 10 for cls in box)
+
+
+def hulls(boxes: Iterable[Box]) -> list[Box]:
+    """Return the smallest box around all boxes of one length, for each length, shortest first."""
+    around: dict[int, Box] = {}
+    for box in boxes:
+        known = around.get(len(box), box)
+        around[len(box)] = tuple(a | b for a, b in zip(known, box, strict=True))
+    return [around[length] for length in sorted(around)]
 
 
 def asterisk(box: Box) -> str:

@@ -51,10 +51,8 @@ class Normaliser:
         self.plan = plan
         self.home = _checked_home(plan)
         self.domestic = plan.domestic_regions | {plan.home}
-        self._codes = {
-            digits: code.seen_from(plan.home) if digits == self.home.calling_code else code
-            for digits, code in calling_codes().items()
-        }
+        own = calling_codes()[self.home.calling_code].seen_from(self.home)
+        self.codes = {**calling_codes(), own.digits: own}
         self.premium = PREMIUM_PREFIXES + plan.premium_prefixes
         self.satellite = SATELLITE_PREFIXES + plan.satellite_prefixes
         short = short_codes(plan.home)
@@ -67,8 +65,8 @@ class Normaliser:
         # Codes that only take text messages cannot be called, and some look like local numbers.
         known = rf"(?!(?:{short.messages})\Z)(?:{short.codes})"
         self._service_match = re.compile("|".join((known, *sorted(plan.service_codes)))).fullmatch
-        self._longest_short = len(plan.outside_line) + max(0, *short.lengths, *map(len, plan.service_codes))
-        self._home_code = self._codes[self.home.calling_code]
+        self._longest_short = len(plan.outside_line) + max((0, *short.lengths, *map(len, plan.service_codes)))
+        self._home_code = own
         self._international_match = re.compile(self.home.international_prefix).match
 
     def normalise(self, dialled: str) -> Number | BadNumber:
@@ -94,7 +92,7 @@ class Normaliser:
     def _international(self, dialled: str, digits: str) -> Number | BadNumber:
         if digits[:1] in ("", "0"):
             return BadNumber(dialled, "no calling code begins with 0" if digits else "nothing follows the +")
-        codes = self._codes
+        codes = self.codes
         code = codes.get(digits[:1]) or codes.get(digits[:2]) or codes.get(digits[:3])
         if code is None:
             return _numbered(dialled, digits, None, Kind.UNKNOWN)
@@ -102,7 +100,7 @@ class Normaliser:
         found = code.classify(national)
         if found is None:
             # +44 (0)20 ...: a trunk prefix that does not belong there; kept where dropping it does not help.
-            bare = code.trunk_rules.without_trunk_prefix(national)
+            bare = code.main.without_trunk_prefix(national)
             found = code.classify(bare) if bare != national else None
             national = national if found is None else bare
         return self._number(dialled, code, national, found)

@@ -66,8 +66,8 @@ class Region:
         self._leading_match = re.compile(self.leading_digits or "").match
 
     def claims(self, national: str) -> bool:
-        """Say whether the digits lead into this region by themselves, valid or not."""
-        return self.leading_digits is not None and self._leading_match(national) is not None
+        """Say whether the number begins with the region's leading digits; without any, every number does."""
+        return self._leading_match(national) is not None
 
     def tariff(self, national: str) -> Tariff | None:
         """Return the tariff of a national number, or None where it is not valid in this region."""
@@ -97,51 +97,77 @@ class Region:
             stripped = dialled[match.end() :]
         if not self._general_match(stripped) and self._general_match(dialled):
             return dialled  # a digit of the number itself, not a prefix before it
-        possible = len(stripped) in self.lengths or len(stripped) > max(self.lengths)
-        return stripped if possible else dialled
+        return stripped if self.possible(len(stripped)) else dialled
+
+    def possible(self, length: int) -> bool:
+        """Say whether phonenumbers would strip a trunk prefix to leave a national number of this length."""
+        return length in self.lengths or length > max(self.lengths)
+
+    def trunk_rewrite(self, dialled: str) -> tuple[int, str] | None:
+        """Return what the trunk prefix of `dialled` comes to: digits to strip, then digits to prepend.
+
+        None where the rule does more, as Argentina's, which moves a 15 from the middle to the front as 9.
+        """
+        match = self._trunk_match(dialled)
+        if match is None:
+            return 0, ""
+        if not self.trunk_transform or match.groups()[-1] is None:
+            return match.end(), ""
+        last = match.re.groups
+        prepend, _, kept = self.trunk_transform.partition("\\")
+        if kept != str(last) or match.end(last) != match.end():
+            return None
+        return match.start(last), prepend
 
 
 @dataclass(frozen=True, slots=True)
 class CallingCode:
-    """A calling code and the regions that share it, in the order in which they are asked; the first is the main one."""
+    """A calling code and the regions that share it, in the order in which they are asked.
+
+    `main` is the region whose rules hold for the code as a whole. `own`, where given, is asked before all
+    others and by its patterns alone: a freephone number shared by all of +1 is at home in every part of it.
+    """
 
     digits: str
+    main: Region
     regions: tuple[Region, ...]
-
-    @property
-    def trunk_rules(self) -> Region:
-        """The region whose trunk prefix may stand, wrongly, after the calling code."""
-        return self.regions[0]
+    own: Region | None = None
 
     @property
     def only_region(self) -> str | None:
         """The region of every number of this code, None where there is more than one."""
-        return self.regions[0].code if len(self.regions) == 1 else None
+        return self.main.code if self.regions in ((), (self.main,)) else None
 
     def classify(self, national: str) -> tuple[Region, Tariff] | None:
         """Return whose number it is and its tariff, or None when it is valid nowhere."""
-        for region in self.regions:
-            if region.leading_digits is not None and not region.claims(national):
-                continue
-            tariff = region.tariff(national)
+        if self.own is not None:
+            tariff = self.own.tariff(national)
             if tariff is not None:
-                return region, tariff
-            if region.leading_digits is not None:
-                return None
+                return self.own, tariff
+        for region in self.regions:
+            if region.leading_digits is None:
+                tariff = region.tariff(national)
+                if tariff is not None:
+                    return region, tariff
+            elif region.claims(national):
+                tariff = region.tariff(national)
+                return None if tariff is None else (region, tariff)
         return None
 
-    def seen_from(self, home: str) -> CallingCode:
-        """Return the same code with `home` asked first: a freephone number shared by all of +1 is then at home."""
-        return CallingCode(self.digits, tuple(sorted(self.regions, key=lambda region: region.code != home)))
+    def seen_from(self, home: Region) -> CallingCode:
+        """Return the same code with `home`, one of its regions, as its own."""
+        others = (region for region in self.regions if region is not home or region.leading_digits is not None)
+        return CallingCode(self.digits, self.main, tuple(others), home)
 
 
 @lru_cache(maxsize=1)
 def calling_codes() -> Mapping[str, CallingCode]:
     """Return every assigned calling code. About 60 ms on first use, most of it reading metadata."""
-    return {
-        str(code): CallingCode(str(code), tuple(_regions(code, names)))
-        for code, names in COUNTRY_CODE_TO_REGION_CODE.items()
-    }
+    codes = {}
+    for code, names in COUNTRY_CODE_TO_REGION_CODE.items():
+        regions = tuple(_regions(code, names))
+        codes[str(code)] = CallingCode(str(code), regions[0], regions)
+    return codes
 
 
 def home_region(name: str) -> Region | None:
