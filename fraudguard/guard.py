@@ -15,7 +15,7 @@ from typing import Protocol
 
 from fraudguard.errors import PeerError
 from fraudguard.numbering import BadNumber, Kind, Normaliser, Number
-from fraudguard.policy import Attempt, Facts, PolicyIndex, Verdict, decide
+from fraudguard.policy import Attempt, PolicyIndex, Verdict, decide
 from fraudguard.policy.records import Reason
 from fraudguard.rating import Rate
 
@@ -49,55 +49,54 @@ class House:
     lease_seconds: int
     shadow: frozenset[Reason] = frozenset()
 
+    def tenancy_of(self, tenant: str) -> Tenancy:
+        """Return how a tenant dials."""
+        return self.tenancies.get(tenant, self.fallback)
+
 
 class UnknownTrunkError(PeerError):
     """The dialplan asked about a trunk that the configuration does not name."""
 
 
 class Guard:
-    """Decides attempts. `snapshot` returns the operators' edits as they stand; it is called once per attempt."""
+    """Decides live attempts. `policy` returns the operators' edits as they stand; it is called once per attempt."""
 
     def __init__(
         self,
         house: House,
-        snapshot: Callable[[], PolicyIndex],
+        policy: Callable[[], PolicyIndex],
         recorder: Recorder,
         new_call: Callable[[], str] = lambda: secrets.token_hex(8),
     ) -> None:
         self._house = house
-        self._snapshot = snapshot
+        self._policy = policy
         self._recorder = recorder
         self._new_call = new_call
 
     async def decide(self, attempt: Attempt) -> Verdict:
-        """Decide and commit. Raises UnknownTrunkError or StoreError; a caller who gets no verdict must not allow."""
-        verdict = self.judge(attempt)
+        """Decide and commit. Raises UnknownTrunkError or StoreError: without a verdict nothing may be allowed."""
+        verdict = judge(self._house, self._policy(), attempt, self._new_call())
         await self._recorder.record(verdict)
         return verdict
 
-    def judge(self, attempt: Attempt) -> Verdict:
-        """Decide without recording: what `check` and replay show. Raises UnknownTrunkError."""
-        facts = self._gather(attempt)
-        return decide(facts, self._new_call(), self._house.lease_seconds, self._house.shadow)
 
-    def _gather(self, attempt: Attempt) -> Facts:
-        deck_name = self._house.trunks.get(attempt.trunk)
-        if deck_name is None:
-            raise UnknownTrunkError(
-                f"unknown trunk {attempt.trunk[:40]!r}",
-                fix=f"configured trunks: {', '.join(self._house.trunks) or 'none'}",
-            )
-        tenancy = self._house.tenancies.get(attempt.tenant, self._house.fallback)
-        number = tenancy.normaliser.normalise(attempt.number)
-        snapshot = self._snapshot()
-        rate = None if isinstance(number, BadNumber) else _price(number, deck_name, tenancy, snapshot)
-        return snapshot.gather(attempt, number, deck_name, rate)
+def judge(house: House, policy: PolicyIndex, attempt: Attempt, call: str = "") -> Verdict:
+    """Decide without recording: the live path, `check` and replay are this one function. Raises UnknownTrunkError."""
+    deck_name = house.trunks.get(attempt.trunk)
+    if deck_name is None:
+        known = ", ".join(house.trunks) or "none"
+        raise UnknownTrunkError(f"unknown trunk {attempt.trunk[:40]!r}", fix=f"configured trunks: {known}")
+    tenancy = house.tenancy_of(attempt.tenant)
+    number = tenancy.normaliser.normalise(attempt.number)
+    rate = None if isinstance(number, BadNumber) else _price(number, deck_name, tenancy, policy)
+    facts = policy.gather(attempt, number, deck_name, rate)
+    return decide(facts, call, house.lease_seconds, house.shadow)
 
 
-def _price(number: Number, deck_name: str, tenancy: Tenancy, snapshot: PolicyIndex) -> Rate | None:
+def _price(number: Number, deck_name: str, tenancy: Tenancy, policy: PolicyIndex) -> Rate | None:
     if number.kind is Kind.EMERGENCY:
         return None
     if number.kind is Kind.SERVICE:  # 411 is not a prefix of +41
         return tenancy.service_rates.get(number.digits)
-    deck = snapshot.decks.get(deck_name)
+    deck = policy.decks.get(deck_name)
     return None if deck is None else deck.lookup(number.digits)

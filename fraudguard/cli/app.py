@@ -62,9 +62,14 @@ class App:
             )
         return Scope(tenant, account)
 
-    def instant(self, text: str | None, option: str) -> Millis | None:
-        """Read the time given to `option`, in UTC unless it says otherwise."""
-        return None if text is None else parse_instant(text, where=option)
+    def future(self, text: str | None, option: str) -> Millis | None:
+        """Read a time (UTC unless it says otherwise) at which something ends. Raises InputError if that is past."""
+        if text is None:
+            return None
+        instant = parse_instant(text, where=option)
+        if instant <= self.clock.now():
+            raise InputError(f"{text!r} is in the past", where=option, fix="give a time to come")
+        return instant
 
 
 def run_async(work: Coroutine[Any, Any, _T]) -> _T:
@@ -94,7 +99,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        table.add_row(*("" if cell is None else printable(str(cell)) for cell in row))
     if not table.row_count:
         click.echo(empty)
         return
@@ -102,6 +107,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
     if not console.is_terminal:
         console.width = 240  # a pipe has no edge to wrap at
     console.print(table)
+
+
+def printable(text: str) -> str:
+    """Escape what is not printable: what was dialled is an attacker's text, and a terminal obeys escape codes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def show_instant(instant: Millis | None) -> str:

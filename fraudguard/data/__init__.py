@@ -1,0 +1,1 @@
+"""Files that `fraudguard init` copies: the configuration template and the sample price list."""

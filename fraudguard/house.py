@@ -1,0 +1,56 @@
+"""The configuration file made ready for the hot path: each tenant's numbering, each trunk's deck."""
+
+from __future__ import annotations
+
+from fraudguard.config import Numbering, Settings
+from fraudguard.errors import ConfigError
+from fraudguard.guard import House, Tenancy
+from fraudguard.money import parse_amount
+from fraudguard.numbering import HomePlan, Normaliser
+from fraudguard.policy import Reason
+from fraudguard.rating import Rate
+
+
+def build_house(settings: Settings) -> House:
+    """Compile the settings. Raises ConfigError naming the section of a tenant whose numbering makes no sense."""
+    return House(
+        trunks={name: trunk.deck for name, trunk in settings.trunks.items()},
+        tenancies={name: _tenancy(settings.numbering_of(name), f"tenants.{name}") for name in settings.tenants},
+        fallback=_tenancy(settings.numbering, "numbering"),
+        lease_seconds=settings.policy.lease_seconds,
+        shadow=frozenset(Reason(rule) for rule in settings.policy.shadow),
+    )
+
+
+def home_plan(numbering: Numbering) -> HomePlan:
+    """Return what the numbering room needs to know of a [numbering] or tenant section."""
+    return HomePlan(
+        home=numbering.home,
+        outside_line=numbering.outside_line,
+        area_code=numbering.area_code,
+        domestic_regions=frozenset(numbering.domestic_regions),
+        emergency_numbers=frozenset(numbering.emergency_numbers),
+        service_codes=frozenset(numbering.service_codes),
+        premium_prefixes=numbering.premium_prefixes,
+        satellite_prefixes=numbering.satellite_prefixes,
+    )
+
+
+def _tenancy(numbering: Numbering, section: str) -> Tenancy:
+    try:
+        normaliser = Normaliser(home_plan(numbering))
+    except ConfigError as error:
+        raise ConfigError(error.what, where=error.where.replace("numbering", section, 1), fix=error.fix) from None
+    return Tenancy(normaliser, {code: _service_rate(code, price) for code, price in numbering.service_codes.items()})
+
+
+def _service_rate(code: str, price: str) -> Rate:
+    return Rate(
+        prefix=code,
+        destination="service code",
+        per_minute=parse_amount(price, where=f"service_codes.{code}"),
+        connect_fee=0,
+        minimum_seconds=0,
+        increment_seconds=60,
+        effective_from=0,
+    )

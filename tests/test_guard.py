@@ -1,0 +1,114 @@
+import pytest
+from policy_cases import NOW, attempt, rate
+
+from fraudguard.errors import StoreError
+from fraudguard.guard import Guard, House, Tenancy, UnknownTrunkError, judge
+from fraudguard.numbering import HomePlan, Normaliser
+from fraudguard.policy import Block, PolicyIndex, Reason, Scope, Snapshot
+from fraudguard.rating import Deck, PrefixTable
+
+US = Tenancy(Normaliser(HomePlan(service_codes=frozenset({"411"}))), {"411": rate(200_000, prefix="411")})
+GB = Tenancy(Normaliser(HomePlan(home="GB")), {})
+HOUSE = House(trunks={"carrier": "a", "empty": "b"}, tenancies={"acme": US, "brit": GB}, fallback=US, lease_seconds=600)
+RATES = [rate(10_000, prefix="1"), rate(20_000, prefix="44"), rate(900_000, prefix="4"), rate(2_000_000, prefix="882")]
+POLICY = PolicyIndex(Snapshot(decks={"a": Deck("a", "USD", 1, PrefixTable(sorted(RATES)))}))
+
+
+class Memory:
+    def __init__(self, failure=None):
+        self.verdicts = []
+        self.failure = failure
+
+    async def record(self, verdict):
+        if self.failure:
+            raise self.failure
+        self.verdicts.append(verdict)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "number"),
+    [
+        ({"number": "911"}, "emergency", "911"),
+        ({"number": "12125550100"}, "ok", "+12125550100"),
+        ({"number": "011442079460000"}, "ok", "+442079460000"),
+        ({"number": "02079460000", "tenant": "brit"}, "ok", "+442079460000"),
+        ({"number": "12125550100", "tenant": "nobody-configured"}, "ok", "+12125550100"),
+        ({"number": "01188216000000"}, "over_limit", "+88216000000"),
+        ({"number": "011495551234567"}, "over_limit", "+495551234567"),
+        ({"number": "0115355512345"}, "no_rate", "+5355512345"),
+        ({"number": "411"}, "ok", "411"),
+        ({"number": "611"}, "no_rate", "611"),
+        ({"number": "12125550100", "trunk": "empty"}, "ok", "+12125550100"),
+        ({"number": "011442079460000", "trunk": "empty"}, "no_rate", "+442079460000"),
+    ],
+)
+def test_the_way_of_one_call(changes, reason, number):
+    verdict = judge(HOUSE, POLICY, attempt(**changes))
+    assert (verdict.reason, verdict.facts.number.dialable) == (reason, number)
+
+
+def test_a_short_code_is_never_priced_as_a_prefix():
+    verdict = judge(HOUSE, POLICY, attempt(number="411"))
+    assert verdict.facts.rate.prefix == "411"
+    assert verdict.facts.rate.per_minute == 200_000
+
+
+def test_a_string_that_is_no_number_is_never_priced():
+    verdict = judge(HOUSE, POLICY, attempt(number="1212555;ext=5"))
+    assert (verdict.reason, verdict.facts.rate) == (Reason.BAD_NUMBER, None)
+
+
+async def test_a_verdict_is_recorded_before_it_is_returned():
+    memory = Memory()
+    guard = Guard(HOUSE, lambda: POLICY, memory, lambda: "call-1")
+    verdict = await guard.decide(attempt(number="12125550100"))
+    assert memory.verdicts == [verdict]
+    assert (verdict.call, verdict.lease_seconds, verdict.facts.attempt.at) == ("call-1", 600, NOW)
+
+
+async def test_every_call_has_a_name_of_its_own():
+    guard = Guard(HOUSE, lambda: POLICY, Memory())
+    names = {(await guard.decide(attempt())).call for _ in range(100)}
+    assert len(names) == 100
+
+
+async def test_an_unknown_trunk_is_an_error_that_names_those_known():
+    memory = Memory()
+    guard = Guard(HOUSE, lambda: POLICY, memory)
+    with pytest.raises(UnknownTrunkError, match=r"unknown trunk 'carier' \(configured trunks: carrier, empty\)"):
+        await guard.decide(attempt(trunk="carier"))
+    assert memory.verdicts == []
+
+
+@pytest.mark.parametrize("failure", [StoreError("full"), OSError(28, "No space left"), KeyError("x")])
+async def test_what_cannot_be_recorded_is_not_allowed(failure):
+    guard = Guard(HOUSE, lambda: POLICY, Memory(failure))
+    with pytest.raises(type(failure)):
+        await guard.decide(attempt(number="12125550100"))
+
+
+async def test_each_attempt_is_judged_by_the_edits_of_its_moment():
+    policies = [POLICY]
+    guard = Guard(HOUSE, lambda: policies[-1], Memory())
+    assert (await guard.decide(attempt(number="12125550100"))).allowed
+    block = Block(1, Scope("acme"), "1", "", None, "", "", 0)
+    policies.append(PolicyIndex(Snapshot(decks=POLICY.decks, blocks=(block,))))
+    assert (await guard.decide(attempt(number="12125550100"))).reason is Reason.BLOCKED
+
+
+@pytest.mark.parametrize("room", ["normalise", "lookup", "gather", "rules"])
+async def test_an_error_in_any_room_leaves_no_verdict(room, monkeypatch):
+    def broken(*_):
+        raise RuntimeError(room)
+
+    target = {
+        "normalise": "fraudguard.numbering.Normaliser.normalise",
+        "lookup": "fraudguard.rating.Deck.lookup",
+        "gather": "fraudguard.policy.PolicyIndex.gather",
+        "rules": "fraudguard.guard.decide",
+    }[room]
+    monkeypatch.setattr(target, broken)
+    memory = Memory()
+    with pytest.raises(RuntimeError, match=room):
+        await Guard(HOUSE, lambda: POLICY, memory).decide(attempt(number="12125550100"))
+    assert memory.verdicts == []
