@@ -15,8 +15,8 @@ from fraudguard.policy.records import Outcome, Reason, Verdict
 class Ruling:
     """One attempt and what was decided about it, in plain values. Money is micro-units, `at` UTC milliseconds.
 
-    `number`, `region`, `kind` are None where the dialled digits are no number (`why` says why not); `prefix`,
-    `destination`, `per_minute`, `connect_fee` and `offered` are None where there is no rate.
+    `number`, `region`, `kind` are None where the dialled digits are no number (`bad_number` says why not);
+    `prefix`, `destination`, `per_minute` and `connect_fee` are None where there is no rate.
     """
 
     call: str
@@ -31,13 +31,12 @@ class Ruling:
     number: str | None
     region: str | None
     kind: str | None
-    why: str | None
+    bad_number: str | None
     deck: str
     prefix: str | None
     destination: str | None
     per_minute: Micros | None
     connect_fee: Micros | None
-    offered: bool | None
     limit: Micros
     limit_scope: str
     grant_id: int | None
@@ -66,13 +65,12 @@ def flatten(verdict: Verdict) -> Ruling:
         number=known.dialable if known else None,
         region=known.region if known else None,
         kind=known.kind.value if known else None,
-        why=number.why if isinstance(number, BadNumber) else None,
+        bad_number=number.why if isinstance(number, BadNumber) else None,
         deck=facts.deck,
         prefix=rate.prefix if rate else None,
         destination=rate.destination if rate else None,
         per_minute=rate.per_minute if rate else None,
         connect_fee=rate.connect_fee if rate else None,
-        offered=rate.offered if rate else None,
         limit=facts.limit.per_minute,
         limit_scope=str(facts.limit.scope),
         grant_id=grant.id if grant else None,
@@ -141,7 +139,7 @@ def explain(ruling: Ruling, currency: str) -> list[str]:
 
 def _numbering_step(ruling: Ruling) -> str:
     if ruling.number is None:
-        return f"number: {ruling.dialled!r} is no number: {ruling.why}"
+        return f"number: {ruling.dialled!r} is no number: {ruling.bad_number}"
     place = f" in {ruling.region}" if ruling.region else ""
     return f"number: {ruling.dialled!r} is {ruling.number}, {ruling.kind}{place}"
 
@@ -153,12 +151,13 @@ def _block_step(ruling: Ruling, _: str) -> str:
 
 
 def _rate_step(ruling: Ruling, currency: str) -> str:
+    refused = ruling.reason == Reason.NO_RATE or Reason.NO_RATE in ruling.simulated
     if ruling.per_minute is None or ruling.connect_fee is None:
-        if ruling.reason is Reason.NO_RATE or Reason.NO_RATE in ruling.simulated:
+        if refused:
             return f"rate: deck {ruling.deck} has no price for it; an unknown price is an expensive price"
         return f"rate: deck {ruling.deck} has no price for it; {ruling.kind} calls may go without one"
     priced = f"rate: deck {ruling.deck}, prefix {ruling.prefix or '(any)'} ({ruling.destination})"
-    if not ruling.offered:
+    if refused:
         return f"{priced} is not offered by the carrier, or has no price"
     fee = f" and {format_amount(ruling.connect_fee)} {currency} per call" if ruling.connect_fee else ""
     return f"{priced}: {format_amount(ruling.per_minute)} {currency} a minute{fee}"

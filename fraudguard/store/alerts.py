@@ -19,7 +19,7 @@ class Alert:
     """Something a person should know. `tries` counts the attempts folded into it, the details are the first one's.
 
     `severity` is 'notice', 'warning' or 'critical'. For an alert raised by a verdict `kind` is its reason.
-    The other fields are those of the attempt (see attempts.StoredAttempt).
+    The other fields are those of the attempt (see policy.Ruling; `highest` is its limit).
     """
 
     id: int

@@ -4,50 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass, fields
+from typing import Any
 
 from fraudguard.clock import Millis
 from fraudguard.money import Micros
+from fraudguard.policy import Outcome, Reason, Ruling
 
 LIST_LIMIT = 100
 """How many rows a listing returns unless told otherwise."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredAttempt:
-    """A verdict as it was stored. Texts, times and money as in policy.records; `number` as given to the trunk.
-
-    `number`, `region` and `kind` are None for a bad number, of which `bad_number` says why. `highest` is the
-    limit that applied, `limit_scope` whose it was; `deck`, `prefix`, `destination` and prices say what it was
-    priced by. `simulated` holds the reasons of rules in shadow.
-    """
-
-    id: int
-    call: str
-    at: Millis
-    tenant: str
-    account: str
-    source: str
-    asterisk: str
-    linkedid: str
-    trunk: str
-    dialled: str
-    number: str | None
-    region: str | None
-    kind: str | None
-    bad_number: str | None
-    deck: str
-    prefix: str | None
-    destination: str | None
-    per_minute: Micros | None
-    connect_fee: Micros | None
-    highest: Micros
-    limit_scope: str
-    outcome: str
-    reason: str
-    lease_seconds: int | None
-    grant_id: int | None
-    block_id: int | None
-    simulated: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +44,20 @@ class Filter:
 
 EVERYTHING = Filter()
 
+# A ruling's fields are the table's columns, but for the limit: LIMIT is a word of SQL.
+_COLUMNS = ", ".join("highest" if field.name == "limit" else field.name for field in fields(Ruling))
+
 
 def list_attempts(
     connection: sqlite3.Connection, wanted: Filter = EVERYTHING, *, limit: int = LIST_LIMIT
-) -> tuple[StoredAttempt, ...]:
+) -> tuple[Ruling, ...]:
     """Return the newest attempts that pass the filter, the newest first."""
     where, parameters = _where(wanted)
-    columns = ", ".join(field.name for field in fields(StoredAttempt))
     rows = connection.execute(
-        f"SELECT {columns} FROM attempts WHERE {where} ORDER BY at DESC, id DESC LIMIT ?",  # noqa: S608  own names
+        f"SELECT {_COLUMNS} FROM attempts WHERE {where} ORDER BY at DESC, id DESC LIMIT ?",  # noqa: S608  own names
         (*parameters, limit),
     )
-    return tuple(StoredAttempt(*(*row, tuple(filter(None, simulated.split(","))))) for *row, simulated in rows)
+    return tuple(map(_ruling, rows))
 
 
 def list_refusals(
@@ -120,3 +86,9 @@ def _where(wanted: Filter) -> tuple[str, list[str | int]]:
     if wanted.refused:
         conditions.append("outcome = 'nowhere'")
     return " AND ".join(conditions), parameters
+
+
+def _ruling(row: tuple[Any, ...]) -> Ruling:
+    *columns, outcome, reason, lease_seconds, simulated = row
+    shadows = tuple(Reason(name) for name in simulated.split(",") if name)
+    return Ruling(*columns, Outcome(outcome), Reason(reason), lease_seconds, shadows)

@@ -128,5 +128,5 @@ def test_the_json_has_the_keys_that_scripts_rely_on():
 
 def test_a_bad_number_is_written_flat_without_number():
     ruling = flatten(decide(facts(dialled=BAD), "id", 7200))
-    assert (ruling.number, ruling.kind, ruling.why) == (None, None, BAD.why)
+    assert (ruling.number, ruling.kind, ruling.bad_number) == (None, None, BAD.why)
     assert as_json(ruling, "USD")["per_minute"] is None
