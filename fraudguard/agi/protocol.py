@@ -152,29 +152,32 @@ Event: TypeAlias = Request | Reply | Hangup | End
 
 
 class Conversation:
-    """One FastAGI connection. `hung_up`: the caller has gone; `ended`: Asterisk ended its side."""
+    """One FastAGI connection.
+
+    `awaiting`: a reply is due; `hung_up`: the caller has gone; `ended`: Asterisk ended its side.
+    """
 
     __slots__ = (
         "_at",
-        "_awaiting",
         "_broken",
         "_buffer",
         "_opened",
         "_searched",
         "_unasked",
         "_usage",
+        "awaiting",
         "ended",
         "hung_up",
     )
 
     def __init__(self) -> None:
+        self.awaiting = False
         self.hung_up = False
         self.ended = False
         self._buffer = b""
         self._at = 0  # where the next line begins: a chunk of many lines is not copied for each of them
         self._searched = 0  # no end of the environment before this
         self._opened = False
-        self._awaiting = False
         self._unasked = 0
         self._usage: list[str] | None = None
         self._broken = ""
@@ -204,9 +207,9 @@ class Conversation:
 
     def ask(self, command: bytes) -> bytes:
         """Return `command` to be written; one reply is due now. One command at a time, as res_agi works."""
-        if self._awaiting:
+        if self.awaiting:
             raise RuntimeError("the reply to the previous command has not come yet")
-        self._awaiting = True
+        self.awaiting = True
         return command
 
     def _read_environment(self) -> Event | None:
@@ -246,7 +249,7 @@ class Conversation:
             self._count_unasked()
             self.hung_up = True
             return _HANGUP
-        if not self._awaiting:
+        if not self.awaiting:
             raise ProtocolError(f"{line[:40]!r} without a command")
         if line.startswith("520-"):
             self._usage = [line[4:]]
@@ -268,7 +271,7 @@ class Conversation:
         return self._answered(Reply(520, extra="\n".join(usage)))
 
     def _answered(self, reply: Reply) -> Reply:
-        self._awaiting = False
+        self.awaiting = False
         self._unasked = 0
         return reply
 

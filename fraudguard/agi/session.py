@@ -106,12 +106,13 @@ class Session(asyncio.Protocol):
             raise RefusedError(f"Asterisk did not set {names[0]}: {reply.code} {harmless(reply.result or reply.extra)}")
 
     async def _ask(self, line: bytes) -> Reply:
-        if self._done or self._lost:
+        conversation = self._conversation
+        if self._done or self._lost or (conversation.ended and conversation.awaiting):
             raise GoneError("the connection is closed")
         if self._transport.get_write_buffer_size() > MAX_UNSENT:
             raise PeerError("the peer answers but does not read")
-        self._transport.write(self._conversation.ask(line))
-        if self._conversation.ended:  # written all the same: a request typed by hand ends before it is answered
+        self._transport.write(conversation.ask(line))
+        if conversation.ended:  # written all the same: a request typed by hand ends before it is answered
             raise GoneError("the peer ended its side before it could reply")
         self._waiter = self._desk.loop.create_future()
         reply = await self._waiter
