@@ -38,3 +38,24 @@ CONTEXT_FENCE: Final = "fraudguard-fence"
 CONTEXT_NOWHERE: Final = "fraudguard-nowhere"
 CONTEXT_OUT: Final = "fraudguard-out-{trunk}"
 CONTEXT_EMERGENCY: Final = "fraudguard-emergency-{trunk}"
+
+# Contexts behind those: parts of the machine that nobody includes by hand.
+CONTEXT_EMERGENCY_RETURN: Final = "fraudguard-emergency"  # an emergency number met in a Gosub: returns at once
+CONTEXT_ASKED: Final = "fraudguard-asked"  # what Gosub(fraudguard,..) reaches when it is no emergency
+CONTEXT_GUARDED: Final = "fraudguard-guarded-{trunk}"  # the same for the included form: asks, then dials
+CONTEXT_DECIDE: Final = "fraudguard-decide"  # the one place that asks the guard and reads its answer
+CONTEXT_FENCE_ALLOWED: Final = "fraudguard-fence-allowed"  # what the fence lets go
+CONTEXT_FENCE_REST: Final = "fraudguard-fence-rest"  # what no pattern of the fence knows
+CONTEXT_FENCE_STAGE: Final = "fraudguard-fence-{plan}-{stage}"  # the patterns of one way of dialling
+FENCE_STAGES: Final = ("dialled", "rewrite", "number", "deny", "allow")
+
+# Channel variables local to one decision.
+DIALLED: Final = "FRAUDGUARD_DIALLED"  # what was dialled, untouched: only ever an argument of FILTER, LEN, URIENCODE
+DIGITS: Final = "FRAUDGUARD_DIGITS"  # its digits and plus signs
+DROPPED: Final = "FRAUDGUARD_DROPPED"  # how many other characters it had
+ASKED: Final = "FRAUDGUARD_ASKED"  # the number the guard is asked about
+ACCOUNT: Final = "FRAUDGUARD_ACCOUNT"
+CUSTOMER: Final = "FRAUDGUARD_CUSTOMER"  # the tenant, filtered
+SOURCE: Final = "FRAUDGUARD_SOURCE"
+CALLER: Final = "FRAUDGUARD_CALLER"  # the extension that called Gosub(fraudguard,..), untouched
+LOCALS: Final = (DIALLED, DIGITS, DROPPED, ASKED, ACCOUNT, CUSTOMER, SOURCE, CALLER)

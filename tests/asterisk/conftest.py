@@ -1,0 +1,104 @@
+"""One real Asterisk for the whole session, two carriers, and phones. Where it cannot run, that is said out loud."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # the harness beside this file: the test tree has no packages
+
+from harness.pbx import Asterisk
+from harness.root import RootUnavailableError, obtain
+from harness.sip import Carrier, Phones
+from harness.waiting import free_port
+
+from fraudguard.config import Settings
+from fraudguard.dialplan.render import render
+
+_skipped: list[str] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.asterisk)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for reason in _skipped:
+        terminalreporter.section("NOT TESTED: the real Asterisk", red=True, bold=True)
+        terminalreporter.write_line("Every test under tests/asterisk was skipped: nothing here proves the dialplan.")
+        terminalreporter.write_line(reason)
+
+
+@pytest.fixture(scope="session")
+def asterisk_root() -> Path:
+    """The cached root. Where there can be none, skip and say so at the end; under CI=true, fail."""
+    try:
+        return obtain()
+    except RootUnavailableError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI must run the real Asterisk: {error}")
+        _skipped.append(str(error))
+        pytest.skip(str(error))
+
+
+@dataclass(frozen=True)
+class Site:
+    """A running Asterisk with its phones and carriers, and the port on which it expects the guard."""
+
+    asterisk: Asterisk
+    carrier: Carrier
+    second: Carrier
+    phones: Phones
+    guard_port: int
+
+    def settings(self, **sections: object) -> Settings:
+        """Two trunks, an American office and a British tenant; `sections` replace or add."""
+        values: dict[str, object] = {
+            "numbering": {"home": "US", "outside_line": "9", "area_code": "202"},
+            "tenants": {"acme": {"home": "GB", "outside_line": "", "area_code": ""}},
+            "trunks": {"carrier": {"deck": "main"}, "second": {"deck": "main", "number_format": "e164"}},
+            "agi": {"port": self.guard_port},
+            "dialplan": {"guard": f"127.0.0.1:{self.guard_port}"},
+        }
+        return Settings(**{**values, **sections})
+
+
+@pytest.fixture(scope="session")
+def running_site(asterisk_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    carriers = [Carrier(tmp_path_factory.mktemp("sip") / name) for name in ("carrier", "second")]
+    sip = free_port(socket.SOCK_DGRAM)
+    ports = {"sip": str(sip), "carrier": str(carriers[0].port), "second": str(carriers[1].port)}
+    asterisk = Asterisk(asterisk_root, tmp_path_factory.mktemp("asterisk"), ports)
+    phones = Phones(sip, tmp_path_factory.mktemp("phones"))
+    try:
+        for carrier in carriers:
+            carrier.start()
+        asterisk.start()
+        yield Site(asterisk, *carriers, phones, free_port(socket.SOCK_STREAM))
+    finally:
+        asterisk.stop()
+        for carrier in carriers:
+            carrier.stop()
+
+
+@pytest.fixture
+def site(running_site: Site) -> Iterator[Site]:
+    """The site with the standard dialplan loaded, and no call left behind."""
+    assert running_site.asterisk.load_dialplan(render(running_site.settings())) == []
+    yield running_site
+    running_site.asterisk.wait_idle()
+
+
+@pytest.fixture
+def reached(site: Site) -> Callable[[], list[str]]:
+    """What was dialled at the first carrier since the test began, in order."""
+    mark = site.carrier.mark()
+    return lambda: site.carrier.dialled_since(mark)
