@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fraudguard.errors import InputError
@@ -34,16 +33,21 @@ class Complaint:
 
 
 class BadRowsError(InputError):
-    """A price list has bad rows: nothing was imported. `complaints` are the first of them, `total` counts all."""
+    """A price list has bad rows: nothing was imported.
 
-    def __init__(self, source: str, complaints: Sequence[Complaint], total: int, rows: int) -> None:
-        self.complaints = tuple(complaints)
-        self.total = total
+    `complaints` are the first of what is wrong and `total` counts all of it; `bad_rows` of `rows` are bad, and one
+    row may have several faults.
+    """
+
+    def __init__(self, source: str, found: Complaints, bad_rows: int, rows: int) -> None:
+        self.complaints = tuple(found.kept)
+        self.total = found.total
+        self.bad_rows = bad_rows
         self.rows = rows
         super().__init__(
-            f"{total} of {rows} rows {'is' if total == 1 else 'are'} bad",
+            f"{bad_rows} of {rows} rows {'is' if bad_rows == 1 else 'are'} bad",
             where=source,
-            fix="nothing was imported: mend them, or skip bad rows explicitly",
+            fix="nothing was imported: mend them, or leave bad rows out with --skip-bad",
         )
 
     def __str__(self) -> str:
