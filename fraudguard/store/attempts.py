@@ -45,7 +45,8 @@ class Filter:
 EVERYTHING = Filter()
 
 # A ruling's fields are the table's columns, but for the limit: LIMIT is a word of SQL.
-_COLUMNS = ", ".join("highest" if field.name == "limit" else field.name for field in fields(Ruling))
+_FIELDS = tuple(field.name for field in fields(Ruling))
+_COLUMNS = ", ".join("highest" if name == "limit" else name for name in _FIELDS)
 
 
 def list_attempts(
@@ -89,6 +90,8 @@ def _where(wanted: Filter) -> tuple[str, list[str | int]]:
 
 
 def _ruling(row: tuple[Any, ...]) -> Ruling:
-    *columns, outcome, reason, lease_seconds, simulated = row
-    shadows = tuple(Reason(name) for name in simulated.split(",") if name)
-    return Ruling(*columns, Outcome(outcome), Reason(reason), lease_seconds, shadows)
+    columns = dict(zip(_FIELDS, row, strict=True))
+    columns["outcome"] = Outcome(columns["outcome"])
+    columns["reason"] = Reason(columns["reason"])
+    columns["simulated"] = tuple(Reason(name) for name in columns["simulated"].split(",") if name)
+    return Ruling(**columns)
