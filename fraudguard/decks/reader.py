@@ -98,7 +98,7 @@ class _Reading:
                 for term in terms:
                     self._keep(line, Rate(code, destination, *term))
             self._ascent.note(destination)
-            if destination.isascii() and destination.replace(".", "", 1).isdigit() and "." in destination:
+            if "." in destination and destination.replace(".", "", 1).isdecimal():
                 what = f"{cells.shown(destination)} looks like a price: are the columns shifted?"
                 self._warn(line, Role.DESTINATION, what, "compare the row with the header")
 

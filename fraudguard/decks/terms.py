@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeAlias, TypeVar
 
 from fraudguard.clock import Millis
@@ -17,6 +18,8 @@ Terms: TypeAlias = tuple[Micros, Micros, int, int, Millis, bool]
 """The fields of a Rate after prefix and destination."""
 
 _T = TypeVar("_T")
+
+_CACHED_CELLS = 20_000
 
 
 @dataclass(slots=True)
@@ -35,6 +38,9 @@ class TermsReader:
         self._layout = layout
         self._options = options
         self._columns = layout.columns
+        # one text, one meaning: lists repeat their prices and dates, in ever new combinations
+        self._parse_price = lru_cache(_CACHED_CELLS)(self._parse_price_cell)
+        self._parse_date = lru_cache(_CACHED_CELLS)(self._parse_date_cell)
 
     def read(self, row: list[str]) -> TermsReading:
         """Read one row; everything that is wrong with it is told at once."""
@@ -48,9 +54,7 @@ class TermsReader:
         minimum, increment = self._increments(row, reading)
         effective = self._first(
             Role.EFFECTIVE,
-            lambda column: self._cell(
-                reading, column, lambda: cells.parse_date(row[column], options.date_format, options.zone)
-            ),
+            lambda column: self._cell(reading, column, lambda: self._parse_date(row[column])),
         )
         offered = self._is_offered(row, reading)
         if reading.bad:
@@ -101,7 +105,10 @@ class TermsReader:
     def _price(self, row: list[str], column: int, reading: TermsReading) -> Micros | None:
         return self._cell(reading, column, lambda: self._parse_price(row[column]))
 
-    def _parse_price(self, text: str) -> Micros | None:
+    def _parse_date_cell(self, text: str) -> Millis | None:
+        return cells.parse_date(text, self._options.date_format, self._options.zone)
+
+    def _parse_price_cell(self, text: str) -> Micros | None:
         amount = cells.parse_price(text, self._layout.decimal_mark, self._options.currency)
         if amount is None:
             return None
