@@ -76,12 +76,8 @@ async def ask(serve):
 async def test_the_verdict_is_one_command(ask):
     server, asterisk, decider = await ask(verdict())
     result = await asterisk.outbound(number="00442079460000", trunk="carrier", extra="x")
-    assert result.commands == [
-        (
-            "SET VARIABLE ARRAY(FRAUDGUARD_VERDICT,FRAUDGUARD_REASON,FRAUDGUARD_NUMBER,FRAUDGUARD_LEASE,FRAUDGUARD_CALL)"
-            ' "allow,ok,+442079460000,600,c0ffee"'
-        )
-    ]
+    array = "FRAUDGUARD_VERDICT,FRAUDGUARD_REASON,FRAUDGUARD_NUMBER,FRAUDGUARD_LEASE,FRAUDGUARD_CALL"
+    assert result.commands == [f'SET VARIABLE ARRAY({array}) "allow,ok,+442079460000,600,c0ffee"']
     assert (result.status, result.variables[names.VERDICT]) == ("SUCCESS", "allow")
     assert decider.attempts == [Attempt("00442079460000", "carrier", "", DEFAULT_TENANT, "", NOON)]
     assert server.counters.unknown_keys == 1
