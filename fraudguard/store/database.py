@@ -44,6 +44,14 @@ class _Connection(aiosqlite.Connection):
         # Nothing is lost by a daemon: what was answered is committed, and SQLite recovers the rest.
         self._thread.daemon = True
 
+    async def open(self) -> None:
+        try:
+            await self
+        except BaseException:
+            # aiosqlite tells the thread to stop but does not wait for it; it would report to a loop that has ended.
+            self._thread.join()
+            raise
+
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         result: T = await self._execute(self._apply, function)  # type: ignore[no-untyped-call]
         return result
@@ -180,7 +188,7 @@ async def _connect(path: Path, busy_seconds: float, pragmas: tuple[str, ...]) ->
 
     with explained(path):
         connection = _Connection(connect)
-        await connection
+        await connection.open()
         return connection
 
 

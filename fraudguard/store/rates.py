@@ -142,8 +142,10 @@ def list_versions(connection: sqlite3.Connection, at: Millis, deck: str | None =
     return tuple(Version(*(*row, row[0] in in_force)) for row in rows)
 
 
-def load_deck(connection: sqlite3.Connection, name: str, at: Millis) -> Deck | None:
+def load_deck(connection: sqlite3.Connection, name: str, at: Millis, *, digits: str | None = None) -> Deck | None:
     """Load the version of a deck that is in force at an instant; None if there is none.
+
+    With `digits`, only the rows that a lookup of these digits can meet: what one lookup needs, at once.
 
     For each prefix the latest row with effective_from <= at counts. A prefix whose rows all begin later is in
     the table too, as not offered. `valid_until` is the next instant at which another row or version takes over.
@@ -156,8 +158,8 @@ def load_deck(connection: sqlite3.Connection, name: str, at: Millis) -> Deck | N
         "SELECT min(effective_from) FROM rates WHERE version = ? AND effective_from > ?", (version, at)
     ).fetchone()
     changes = [change for change in (next_row, next_activation(connection, name, at)) if change is not None]
-    table = PrefixTable(_in_force(rates_of(connection, version), at))
-    return Deck(name, deck[1], version, table, min(changes, default=None))
+    rows = rates_of(connection, version) if digits is None else _rates_along(connection, version, digits)
+    return Deck(name, deck[1], version, PrefixTable(_in_force(rows, at)), min(changes, default=None))
 
 
 def next_activation(connection: sqlite3.Connection, name: str, after: Millis) -> Millis | None:
@@ -201,6 +203,16 @@ def _page(connection: sqlite3.Connection, version: int, after: Rate | None) -> l
         (version, prefix, effective_from, PAGE_ROWS),
     ).fetchone()
     return list(map(Rate._make, json.loads(page)))
+
+
+def _rates_along(connection: sqlite3.Connection, version: int, digits: str) -> Iterator[Rate]:
+    prefixes = [digits[:end] for end in range(len(digits) + 1)]
+    rows = connection.execute(
+        f"SELECT {_FIELDS} FROM rates WHERE version = ? AND prefix IN ({', '.join('?' * len(prefixes))})"  # noqa: S608
+        " ORDER BY prefix, effective_from",
+        (version, *prefixes),
+    )
+    return (Rate(*(*row, bool(offered))) for *row, offered in rows)
 
 
 def _in_force(rates: Iterable[Rate], at: Millis) -> Iterator[Rate]:

@@ -1,0 +1,300 @@
+import asyncio
+import sqlite3
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fraudguard.errors import StoreError
+from fraudguard.numbering import BadNumber, Kind, Number
+from fraudguard.policy.records import Attempt, Block, Facts, Grant, Limit, Outcome, Reason, Scope, Verdict
+from fraudguard.rating import Rate
+from fraudguard.store import VerdictLog, migrate
+from fraudguard.store.alerts import ack_alert, list_alerts
+from fraudguard.store.attempts import list_attempts
+from fraudguard.store.verdicts import FOLD_MILLIS, TEXT_LIMIT, attempt_row, store_batch, without_port
+
+NOW = 1_800_000_000_000
+PRICE = Rate("882", "Satellite", 9_000_000, 10_000, 0, 60, 0)
+NUMBER = Number("01188216000", "88216000", None, Kind.SATELLITE)
+
+
+def verdict(call="c1", *, reason=Reason.OK, number=NUMBER, rate=PRICE, simulated=(), grant=None, block=None, **attempt):
+    fields = {
+        "number": number.dialled,
+        "trunk": "carrier",
+        "account": "204",
+        "tenant": "acme",
+        "source": "198.51.100.7:5060",
+        "at": NOW,
+        "asterisk": "pbx1",
+        "linkedid": "1800000000.7",
+    }
+    facts = Facts(
+        Attempt(**(fields | attempt)), number, "main", rate, Limit(Scope("acme"), 250_000), grant=grant, block=block
+    )
+    allowed = reason in {Reason.OK, Reason.EMERGENCY}
+    outcome = Outcome.ALLOW if allowed else Outcome.NOWHERE
+    return Verdict(call, outcome, reason, facts, 600 if allowed else None, simulated)
+
+
+def refusal(call="c1", **changes):
+    return verdict(call, **({"reason": Reason.OVER_LIMIT} | changes))
+
+
+@pytest.fixture
+async def log(writer):
+    log = VerdictLog(writer)
+    yield log
+    await log.close()
+
+
+@pytest.fixture
+async def held(writer):
+    """The writer's thread, kept busy until set."""
+    go_on = threading.Event()
+    task = asyncio.create_task(writer.run(lambda _connection: go_on.wait(10)))
+    await asyncio.sleep(0)
+    yield go_on
+    go_on.set()
+    await task
+
+
+async def turns(count=3):
+    """Let other tasks run: callers reach the queue, the log hands over what it took."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_a_verdict_is_stored_whole(log, reader):
+    grant = Grant(7, Scope(), "882", None, None, "ships", "eve", NOW)
+    await log.record(verdict(grant=grant, simulated=(Reason.BLOCKED, Reason.OVER_LIMIT)))
+    (stored,) = await reader.read(list_attempts)
+    assert (stored.call, stored.at, stored.outcome, stored.reason) == ("c1", NOW, "allow", "ok")
+    assert (stored.tenant, stored.account, stored.source) == ("acme", "204", "198.51.100.7:5060")
+    assert (stored.asterisk, stored.linkedid, stored.trunk) == ("pbx1", "1800000000.7", "carrier")
+    assert (stored.dialled, stored.number, stored.region, stored.kind) == (
+        "01188216000",
+        "+88216000",
+        None,
+        "satellite",
+    )
+    assert (stored.deck, stored.prefix, stored.destination) == ("main", "882", "Satellite")
+    assert (stored.per_minute, stored.connect_fee) == (9_000_000, 10_000)
+    assert (stored.limit, stored.limit_scope) == (250_000, "tenant acme")
+    assert (stored.lease_seconds, stored.grant_id, stored.block_id) == (600, 7, None)
+    assert stored.simulated == ("blocked", "over_limit")
+    assert stored.bad_number is None
+    assert await reader.read(list_alerts) == ()
+
+
+async def test_a_bad_number_keeps_its_reason(log, reader):
+    bad = BadNumber("*67", "it holds characters other than digits")
+    await log.record(verdict(reason=Reason.BAD_NUMBER, number=bad, rate=None))
+    (stored,) = await reader.read(list_attempts)
+    assert (stored.dialled, stored.number, stored.bad_number) == ("*67", None, bad.why)
+    (alert,) = await reader.read(list_alerts)
+    assert (alert.kind, alert.severity, alert.number, alert.dialled) == ("bad_number", "notice", None, "*67")
+
+
+async def test_a_block_is_named(log, reader):
+    await log.record(refusal(reason=Reason.BLOCKED, block=Block(9, Scope(), "", "", None, "", "", NOW)))
+    (stored,) = await reader.read(list_attempts)
+    assert (stored.block_id, stored.lease_seconds) == (9, None)
+
+
+async def test_a_refusal_raises_an_alert_that_says_all(log, reader):
+    await log.record(refusal())
+    (alert,) = await reader.read(list_alerts)
+    assert (alert.kind, alert.reason, alert.severity) == ("over_limit", "over_limit", "warning")
+    assert (alert.first_at, alert.last_at, alert.tries) == (NOW, NOW, 1)
+    assert (alert.tenant, alert.account, alert.source, alert.trunk) == ("acme", "204", "198.51.100.7:5060", "carrier")
+    assert (alert.dialled, alert.number, alert.destination) == ("01188216000", "+88216000", "Satellite")
+    assert (alert.per_minute, alert.highest, alert.limit_scope) == (9_000_000, 250_000, "tenant acme")
+    assert (alert.call, alert.acked_at) == ("c1", None)
+
+
+async def test_repeats_are_folded_whatever_the_port(log, reader):
+    await log.record(refusal("c1"))
+    await log.record(refusal("c2", at=NOW + 1000, source="198.51.100.7:9"))
+    await asyncio.gather(*(log.record(refusal(f"d{n}", at=NOW + 2000 + n)) for n in range(5)))
+    (alert,) = await reader.read(list_alerts)
+    assert (alert.tries, alert.first_at, alert.last_at, alert.call) == (7, NOW, NOW + 2004, "c1")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"account": "205"},
+        {"tenant": "other"},
+        {"source": "198.51.100.8:5060"},
+        {"reason": Reason.NO_RATE},
+        {"number": Number("01188217000", "88217000", None, Kind.SATELLITE)},
+        {"at": NOW + FOLD_MILLIS},
+    ],
+)
+async def test_other_refusals_are_other_alerts(log, reader, other):
+    await log.record(refusal("c1"))
+    await log.record(refusal("c2", **other))
+    assert [alert.tries for alert in await reader.read(list_alerts)] == [1, 1]
+
+
+async def test_ten_minutes_count_from_the_last_try(log, reader):
+    for step in range(4):
+        await log.record(refusal(at=NOW + step * (FOLD_MILLIS - 1)))
+    assert [alert.tries for alert in await reader.read(list_alerts)] == [4]
+
+
+async def test_after_an_acknowledgement_a_new_alert_is_raised(log, reader, writer):
+    await log.record(refusal())
+    await ack_alert(writer, 1, author="eve", now=NOW + 5)
+    await log.record(refusal(at=NOW + 10))
+    (alert,) = await reader.read(list_alerts)
+    assert (alert.id, alert.tries) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("source", "address"),
+    [
+        ("192.0.2.7:5060", "192.0.2.7"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("[2001:db8::7]:5060", "2001:db8::7"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("", ""),
+    ],
+)
+def test_without_port(source, address):
+    assert without_port(source) == address
+
+
+@pytest.mark.parametrize("count", [1, 2, 255, 256, 257, 700])
+async def test_any_number_at_once(log, reader, count):
+    await asyncio.gather(*(log.record(refusal(f"c{n}", account=str(n))) for n in range(count)))
+    stored = await reader.read(lambda c: list_attempts(c, limit=10_000))
+    assert {row.call for row in stored} == {f"c{n}" for n in range(count)}
+    assert len(await reader.read(lambda c: list_alerts(c, limit=10_000))) == count
+
+
+async def test_waiting_verdicts_share_a_transaction(log, writer, held):
+    await turns()
+    tasks = [asyncio.create_task(log.record(verdict(f"c{n}"))) for n in range(50)]
+    await asyncio.sleep(0)
+    version = asyncio.create_task(writer.run(lambda c: c.total_changes))
+    held.set()
+    await asyncio.gather(*tasks)
+    assert await writer.run(lambda c: c.total_changes) - await version <= 50
+    assert not any(task.exception() for task in tasks)
+
+
+async def test_a_failed_commit_fails_all_its_waiters_and_no_others(log, writer, reader):
+    pages = await writer.run(lambda c: c.execute("PRAGMA page_count").fetchone()[0])
+    await writer.run(lambda c: c.execute(f"PRAGMA max_page_count = {pages}").fetchone())
+    texts = {"linkedid": "x" * 250}
+    results = await asyncio.gather(*(log.record(verdict(f"c{n}", **texts)) for n in range(300)), return_exceptions=True)
+    assert {type(result) for result in results} == {StoreError}
+    assert len({id(result) for result in results}) == 300
+    assert "the verdict could not be stored" in str(results[0])
+    assert "the disk is full" in str(results[0])
+    assert await reader.read(list_attempts) == ()
+    await writer.run(lambda c: c.execute(f"PRAGMA max_page_count = {pages + 1000}").fetchone())
+    await log.record(verdict("after"))
+    assert [row.call for row in await reader.read(list_attempts)] == ["after"]
+
+
+async def test_a_full_queue_says_so_at_once(writer, reader, held):
+    log = VerdictLog(writer, queue_limit=3, batch_limit=2)
+    first = asyncio.create_task(log.record(verdict("first")))
+    await turns()  # the first is being written, behind what holds the thread
+    tasks = [asyncio.create_task(log.record(verdict(f"c{n}"))) for n in range(3)]
+    await turns()
+    with pytest.raises(StoreError, match="3 verdicts are waiting to be stored"):
+        await log.record(verdict("too many"))
+    held.set()
+    await asyncio.gather(first, *tasks)
+    await log.close()
+    assert {row.call for row in await reader.read(list_attempts)} == {"first", "c0", "c1", "c2"}
+
+
+async def test_a_cancelled_waiter_harms_nobody(log, reader, held):
+    tasks = [asyncio.create_task(log.record(verdict(f"c{n}"))) for n in range(3)]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    await asyncio.wait([tasks[1]])
+    held.set()
+    await asyncio.gather(tasks[0], tasks[2])
+    assert tasks[1].cancelled()
+    assert {row.call for row in await reader.read(list_attempts)} == {"c0", "c1", "c2"}
+
+
+async def test_close_drains_and_then_refuses(writer, reader, held):
+    log = VerdictLog(writer, batch_limit=2)
+    tasks = [asyncio.create_task(log.record(verdict(f"c{n}"))) for n in range(7)]
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(log.close())
+    await asyncio.sleep(0)
+    with pytest.raises(StoreError, match="the verdict log is closed"):
+        await log.record(verdict("late"))
+    held.set()
+    await closing
+    await log.close()
+    await asyncio.gather(*tasks)
+    assert len(await reader.read(list_attempts)) == 7
+
+
+async def test_nobody_hangs_when_the_worker_is_cancelled(writer, held):
+    log = VerdictLog(writer, batch_limit=1)
+    tasks = [asyncio.create_task(log.record(verdict(f"c{n}"))) for n in range(2)]
+    await turns()
+    log._worker.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(result) for result in results] == [StoreError, StoreError]
+    with pytest.raises(StoreError, match="closed"):
+        await log.record(verdict("late"))
+
+
+async def test_a_closed_writer_is_a_store_error(database):
+    from fraudguard.store import open_writer  # noqa: PLC0415
+
+    writer = await open_writer(database)
+    log = VerdictLog(writer)
+    await writer.close()
+    with pytest.raises(StoreError, match="is closed"):
+        await log.record(verdict())
+    await log.close()
+
+
+@given(st.lists(st.text(st.characters(codec=None)) | st.text().map(lambda text: text * 100), min_size=6, max_size=6))
+def test_no_text_a_caller_sends_keeps_a_verdict_from_being_stored(texts):
+    number, account, source, asterisk, linkedid, trunk = texts
+    bad = BadNumber(number, "no")
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        connection.executescript(migrate.packaged()[0].sql)
+        odd = {"account": account, "source": source, "asterisk": asterisk, "linkedid": linkedid, "trunk": trunk}
+        store_batch([attempt_row(verdict(reason=Reason.BAD_NUMBER, number=bad, rate=None, **odd))] * 3, connection)
+        dialled, tries = connection.execute("SELECT dialled, tries FROM alerts").fetchone()
+        assert len(dialled) <= TEXT_LIMIT
+        assert tries == 3
+    finally:
+        connection.close()
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2 * FOLD_MILLIS), st.booleans()), max_size=40), st.data())
+def test_tries_add_up_however_verdicts_are_batched(made, data):
+    rows = [
+        attempt_row((refusal if refused else verdict)(f"c{n}", account=str(account), at=NOW + offset))
+        for n, (account, offset, refused) in enumerate(sorted(made, key=lambda each: each[1]))
+    ]
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        connection.executescript(migrate.packaged()[0].sql)
+        while rows:
+            size = data.draw(st.integers(1, len(rows)))
+            store_batch(rows[:size], connection)
+            rows = rows[size:]
+        assert connection.execute("SELECT count(*) FROM attempts").fetchone() == (len(made),)
+        (tries,) = connection.execute("SELECT ifnull(sum(tries), 0) FROM alerts").fetchone()
+        assert tries == sum(refused for _, _, refused in made)
+    finally:
+        connection.close()
