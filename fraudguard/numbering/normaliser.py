@@ -81,7 +81,7 @@ class Normaliser:
         outside = self.plan.outside_line
         digits = dialled[len(outside) :] if outside and dialled.startswith(outside) else dialled
         if len(dialled) <= self._longest_short:
-            for short in (dialled, digits):
+            for short in (digits, dialled):  # behind 9 for outside, 9411 is 411
                 if self._service_match(short):
                     return Number(dialled, short, self.plan.home, Kind.SERVICE)
         prefix = self._international_match(digits)
@@ -90,8 +90,8 @@ class Normaliser:
         return self._national(dialled, digits)
 
     def _international(self, dialled: str, digits: str) -> Number | BadNumber:
-        if digits[:1] in ("", "0"):
-            return BadNumber(dialled, "no calling code begins with 0" if digits else "nothing follows the +")
+        if digits[0] == "0":
+            return BadNumber(dialled, "no calling code begins with 0")
         codes = self.codes
         code = codes.get(digits[:1]) or codes.get(digits[:2]) or codes.get(digits[:3])
         if code is None:

@@ -124,19 +124,16 @@ class Region:
 class CallingCode:
     """A calling code and the regions that share it, in the order in which they are asked.
 
-    `main` is the region whose rules hold for the code as a whole. `own`, where given, is asked before all
+    `main` is the region whose rules hold for the code as a whole, `only_region` the region of every number of
+    the code, None where several share it. `own`, where given, is asked before all
     others and by its patterns alone: a freephone number shared by all of +1 is at home in every part of it.
     """
 
     digits: str
     main: Region
+    only_region: str | None
     regions: tuple[Region, ...]
     own: Region | None = None
-
-    @property
-    def only_region(self) -> str | None:
-        """The region of every number of this code, None where there is more than one."""
-        return self.main.code if self.regions in ((), (self.main,)) else None
 
     def classify(self, national: str) -> tuple[Region, Tariff] | None:
         """Return whose number it is and its tariff, or None when it is valid nowhere."""
@@ -157,7 +154,7 @@ class CallingCode:
     def seen_from(self, home: Region) -> CallingCode:
         """Return the same code with `home`, one of its regions, as its own."""
         others = (region for region in self.regions if region is not home or region.leading_digits is not None)
-        return CallingCode(self.digits, self.main, tuple(others), home)
+        return CallingCode(self.digits, self.main, self.only_region, tuple(others), home)
 
 
 @lru_cache(maxsize=1)
@@ -166,7 +163,8 @@ def calling_codes() -> Mapping[str, CallingCode]:
     codes = {}
     for code, names in COUNTRY_CODE_TO_REGION_CODE.items():
         regions = tuple(_regions(code, names))
-        codes[str(code)] = CallingCode(str(code), regions[0], regions)
+        only = regions[0].code if len(regions) == 1 else None
+        codes[str(code)] = CallingCode(str(code), regions[0], only, regions)
     return codes
 
 
