@@ -158,9 +158,9 @@ class SnapshotSource:
             return
         decks = await self._deck_reader.read(partial(_load_decks, names=self._names, known=self._decks, now=now))
         self._seen[self._deck_reader] = version
-        if any(decks[name] is not self._decks.get(name) for name in self._names):
-            self._decks = decks
-            present = {name: loaded.deck for name, loaded in decks.items() if loaded.deck is not None}
+        self._decks = decks
+        present = {name: loaded.deck for name, loaded in decks.items() if loaded.deck is not None}
+        if present != self._current.decks:
             self._swap(replace(self._current, decks=present))
 
     def _swap(self, snapshot: Snapshot) -> None:
