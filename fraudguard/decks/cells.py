@@ -48,6 +48,8 @@ def parse_codes(text: str, *, country: str = "", nanp: bool = False) -> list[str
     codes that lack it. Raises BadCellError.
     """
     lead = _country_digits(country)
+    if lead and nanp:
+        lead = _with_leading_one(lead)
     stripped = text.strip().strip("'\"").strip()
     if not stripped and lead:
         return [_checked(lead)]

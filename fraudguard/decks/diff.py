@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from operator import gt
 
 from fraudguard.money import Micros, format_amount
 from fraudguard.rating import PrefixTable, Rate
@@ -105,14 +106,16 @@ def _kind(before: Rate | None, after: Rate | None) -> Change | None:
         return Change.ADDED
     if after is None:
         return Change.REMOVED
-    was, will_be = _dearness(before), _dearness(after)
+    was, will_be = _costs(before), _costs(after)
+    if any(map(gt, will_be, was)):  # a lower price does not make up for a higher connect fee
+        return Change.DEARER
     if was != will_be:
-        return Change.DEARER if will_be > was else Change.CHEAPER
+        return Change.CHEAPER
     same = before._replace(effective_from=0) == after._replace(effective_from=0)
     return None if same else Change.OTHER
 
 
-def _dearness(rate: Rate) -> tuple[bool, Micros, Micros]:
+def _costs(rate: Rate) -> tuple[bool, Micros, Micros]:
     return (not rate.offered, rate.per_minute, rate.connect_fee)
 
 

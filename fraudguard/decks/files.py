@@ -178,7 +178,7 @@ def guess_encoding(sample: bytes) -> str:
 
 def guess_delimiter(text: str) -> str:
     """Return the delimiter that cuts most lines of the sample into the same number of cells, at least two."""
-    lines = text.splitlines()[:200]
+    lines = [line for line in text.splitlines()[:200] if line.strip()]
     if len(lines) > 1:
         lines.pop()  # may be cut short
     best, best_score = DELIMITERS[0], 0

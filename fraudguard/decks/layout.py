@@ -40,7 +40,8 @@ def detect_layout(table: Table, sample: Sequence[Row], options: ImportOptions) -
     header = _find_header(sample, options.header)
     names = tuple(sample[header][1]) if header is not None else ()
     data = [cells for _, cells in sample[(0 if header is None else header + 1) :]]
-    mapped = {role: _resolve(role, text, names, where) for role, text in options.columns.items()}
+    width = max((len(cells) for cells in (names, *data)), default=0)
+    mapped = {role: _resolve(role, text, names, width, where) for role, text in options.columns.items()}
     found = _columns_by_header(names) if names else _columns_by_content(data, mapped, where)
     columns = {role: indices for role, indices in found.items() if role not in mapped}
     columns = _without_clashes(columns, mapped)
@@ -106,7 +107,7 @@ def _columns_by_header(names: Sequence[str]) -> dict[Role, tuple[int, ...]]:
     return columns
 
 
-def _resolve(role: Role, text: str, names: Sequence[str], where: str) -> tuple[int, ...]:
+def _resolve(role: Role, text: str, names: Sequence[str], width: int, where: str) -> tuple[int, ...]:
     """Turn an operator's 'tariff', 'F' or '6' into column indices; '-' into none."""
     if text.strip() == "-":
         return ()
@@ -116,21 +117,24 @@ def _resolve(role: Role, text: str, names: Sequence[str], where: str) -> tuple[i
         wanted = part.strip()
         if wanted.casefold() in known:
             indices.append(known[wanted.casefold()])
-        elif wanted.isascii() and wanted.isdigit() and 1 <= int(wanted[:5]) <= 16_384:
-            indices.append(int(wanted[:5]) - 1)
-        elif re.fullmatch(r"[A-Za-z]{1,2}", wanted):
-            indices.append(_letters_to_index(wanted.upper()))
+        elif (index := _position(wanted)) is not None and index < width:
+            indices.append(index)
         else:
-            listed = ", ".join(name.strip() for name in names if name.strip()) or "this list has no header"
+            listed = ", ".join(name.strip() for name in names if name.strip()) or f"1 to {width}"
             raise InputError(f"no column {wanted!r} for {role}", where=where, fix=f"name one of: {listed[:500]}")
     if len(indices) > 1 and role not in _SEVERAL:
         raise InputError(f"{role} takes one column, not {text!r}", where=where, fix="name one")
     return tuple(indices)
 
 
-def _letters_to_index(letters: str) -> int:
+def _position(text: str) -> int | None:
+    """Read '6' or 'F' as a position from 0."""
+    if re.fullmatch(r"[1-9][0-9]{0,4}", text):
+        return int(text) - 1
+    if not re.fullmatch(r"[A-Za-z]{1,2}", text):
+        return None
     index = 0
-    for letter in letters:
+    for letter in text.upper():
         index = index * 26 + ord(letter) - ord("A") + 1
     return index - 1
 

@@ -73,7 +73,7 @@ class TermsReader:
             if effective > options.effective_from:
                 reading.terms.append(terms(old, options.effective_from))
             reading.terms.append(terms(price, effective))
-        if offered and not reading.terms[-1][-1]:
+        if offered and not reading.bad and not reading.terms[-1][-1]:
             column = columns[Role.PRICE][prices.index(None)]
             reading.warnings.append((column, f"{cells.shown(row[column])} is no price: kept as not offered"))
         return reading
