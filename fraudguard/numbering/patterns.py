@@ -125,13 +125,14 @@ def _target(normaliser: Normaliser, code: CallingCode) -> _Target:
 
 def _valid(region: Region, claims: Sequence[Box], tariffs: tuple[Tariff, ...]) -> list[Box]:
     """Return the national numbers of these tariffs; the tables' order of types is left to the deny list."""
-    found = []
-    for pattern, lengths, tariff in region.types:
-        if tariff in tariffs:
-            for box in boxes_of(pattern):
-                if len(box) in lengths and len(box) in region.lengths:
-                    found += _within(_within([box], claims), boxes_of(region.general))
-    return merged(found)
+    boxes = [
+        box
+        for pattern, lengths, tariff in region.types
+        if tariff in tariffs
+        for box in boxes_of(pattern)
+        if len(box) in lengths & region.lengths
+    ]
+    return merged(_within(_within(boxes, claims), boxes_of(region.general)))
 
 
 def _within(boxes: Iterable[Box], others: Sequence[Box]) -> list[Box]:
@@ -268,11 +269,15 @@ class _Dialling:
         if rewrite is None:
             return
         strip, prepend = rewrite
-        if not home.possible(len(box) - strip + len(prepend)):
-            strip, prepend = 0, ""
-        # Strings that are a number as they stand keep the prefix if the rest is none: refused, not guessed.
-        for piece in subtract_all([box], self._general) if strip or prepend else [box]:
+        if rewrite == (0, "") or not home.possible(len(box) - strip + len(prepend)):
+            yield box, 0, home.calling_code
+            return
+        for piece in subtract_all([box], self._general):
             yield piece, strip, home.calling_code + prepend
+        # Strings that are a number as they stand stay whole where the rest is none; others are not told apart.
+        for piece in _within([box], self._general):
+            if not _within([literal(prepend) + piece[strip:]], self._general):
+                yield piece, 0, home.calling_code
 
 
 def _trunk_boxes(home: Region) -> list[tuple[Box, bool]]:
