@@ -16,7 +16,9 @@ from fraudguard.errors import ConfigError
 
 CONFIG_NAME = "fraudguard.toml"
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
+NAME_PATTERN = r"^[A-Za-z0-9_-]{1,40}$"
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """A trunk, tenant or deck name: it becomes part of Asterisk contexts and AGI arguments, so no punctuation."""
 
 Region = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]

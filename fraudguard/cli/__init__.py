@@ -10,7 +10,17 @@ from pathlib import Path
 import rich_click as click
 
 from fraudguard import __version__
+from fraudguard.cli.alerts import alerts
 from fraudguard.cli.app import App
+from fraudguard.cli.attempts import attempts
+from fraudguard.cli.block import block
+from fraudguard.cli.check import check
+from fraudguard.cli.completion import completion
+from fraudguard.cli.grant import grant
+from fraudguard.cli.init import init
+from fraudguard.cli.limit import limit
+from fraudguard.cli.rates import rates
+from fraudguard.cli.run import run
 from fraudguard.config import locate
 from fraudguard.errors import FraudguardError
 
@@ -36,6 +46,10 @@ def cli(context: click.Context, config: Path | None) -> None:
     3 something needed cannot be reached, 4 inner error.
     """
     context.obj = App(locate(config))
+
+
+for command in (init, run, rates, limit, grant, block, check, attempts, alerts, completion):
+    cli.add_command(command)
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from fraudguard import config
 from fraudguard.clock import Clock, Millis, SystemClock, format_instant, parse_instant
 from fraudguard.config import Settings
 from fraudguard.errors import InputError
+from fraudguard.money import Micros, format_amount
 from fraudguard.policy import DEFAULT_TENANT, Scope
 
 _T = TypeVar("_T")
@@ -112,6 +113,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
 def printable(text: str) -> str:
     """Escape what is not printable: what was dialled is an attacker's text, and a terminal obeys escape codes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def show_money(amount: Micros | None) -> str | None:
+    """Write an amount: None for none."""
+    return None if amount is None else format_amount(amount)
 
 
 def show_instant(instant: Millis | None) -> str:

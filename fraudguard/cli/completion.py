@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import click.shell_completion
 import rich_click as click
+from click.shell_completion import get_completion_class
 
 from fraudguard.cli.app import examples
 
@@ -15,7 +15,7 @@ from fraudguard.cli.app import examples
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
     """Print the script that completes fraudguard's commands and options in SHELL."""
-    kind = click.shell_completion.get_completion_class(shell)
+    kind = get_completion_class(shell)
     assert kind is not None
     root = context.find_root()
     click.echo(kind(root.command, {}, "fraudguard", "_FRAUDGUARD_COMPLETE").source())

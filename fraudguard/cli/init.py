@@ -10,6 +10,7 @@ from string import Template
 import rich_click as click
 
 from fraudguard.cli.app import App, examples, run_async
+from fraudguard.cli.rates_import import import_sample
 from fraudguard.config import Settings, load
 from fraudguard.errors import InputError, UnreachableError
 from fraudguard.house import build_house
@@ -40,11 +41,12 @@ def init(app: App, home: str, currency: str, trunk: str, sample: bool) -> None:
     try:
         build_house(settings)
         run_async(create_database(settings.database, app.clock.now()))
-        if sample:
-            run_async(_import_sample(app))
     except BaseException:
         path.unlink()  # nothing half done: the next try starts from nothing
         raise
+    if sample:
+        with resources.as_file(resources.files("fraudguard.data") / "sample-rates.csv") as file:
+            import_sample(app, file, SAMPLE_DECK)
     click.echo(f"wrote {path} and {settings.database}")
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
 import rich_click as click
 
 from fraudguard import logs
-from fraudguard.cli.app import App, examples, run_async
+from fraudguard.cli.app import App, examples
 from fraudguard.service import Service, serve
 
 
@@ -30,4 +34,14 @@ def run(app: App) -> None:
             click.echo(f"  3. in your phones' context:       include => fraudguard-out-{trunk}")
         click.echo("  4. asterisk -rx 'dialplan reload'")
 
-    run_async(serve(settings, app.clock, greet))
+    _run(serve(settings, app.clock, greet))
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """Run on uvloop, twice as fast, or on asyncio's own loop where uvloop has no wheel."""
+    try:
+        import uvloop  # noqa: PLC0415
+    except ImportError:
+        asyncio.run(work)
+    else:
+        uvloop.run(work)
