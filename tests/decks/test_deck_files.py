@@ -35,30 +35,29 @@ def zipped(**members):
 
 def workbook(**sheets):
     """Make an XLSX of the given rows; numbers stay numbers, as spreadsheets have them."""
+    names = list(sheets)
+    entries = "".join(f'<sheet name="{name}" sheetId="{place}" r:id="r{place}"/>' for place, name in enumerate(names))
+    kinds = f'xmlns="{MARKUP}spreadsheetml/2006/main" xmlns:r="{MARKUP}officeDocument/2006/relationships"'
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        relations, entries = "", ""
-        for number, (name, rows) in enumerate(sheets.items(), 1):
-            relations += f'<Relationship Id="r{number}" Type="{MARKUP}officeDocument/2006/relationships/worksheet" Target="s{number}.xml"/>'
-            entries += f'<sheet name="{name}" sheetId="{number}" r:id="r{number}"/>'
-            lines = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in rows)
-            archive.writestr(
-                f"xl/s{number}.xml",
-                f'<worksheet xmlns="{MARKUP}spreadsheetml/2006/main"><sheetData>{lines}</sheetData></worksheet>',
-            )
+        archive.writestr("_rels/.rels", relations(officeDocument=["xl/workbook.xml"]))
+        archive.writestr("xl/workbook.xml", f"<workbook {kinds}><sheets>{entries}</sheets></workbook>")
         archive.writestr(
-            "xl/workbook.xml",
-            f'<workbook xmlns="{MARKUP}spreadsheetml/2006/main" xmlns:r="{MARKUP}officeDocument/2006/relationships">'
-            f"<sheets>{entries}</sheets></workbook>",
+            "xl/_rels/workbook.xml.rels", relations(worksheet=[f"{place}.xml" for place in range(len(names))])
         )
-        archive.writestr(
-            "xl/_rels/workbook.xml.rels",
-            f'<Relationships xmlns="{MARKUP}package/2006/relationships">{relations}</Relationships>',
-        )
-        archive.writestr(
-            "[Content_Types].xml", '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"/>'
-        )
+        for place, name in enumerate(names):
+            lines = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in sheets[name])
+            archive.writestr(f"xl/{place}.xml", f"<worksheet {kinds}><sheetData>{lines}</sheetData></worksheet>")
     return buffer.getvalue()
+
+
+def relations(**targets):
+    entries = "".join(
+        f'<Relationship Id="r{place}" Type="{MARKUP}officeDocument/2006/relationships/{kind}" Target="{target}"/>'
+        for kind, named in targets.items()
+        for place, target in enumerate(named)
+    )
+    return f'<Relationships xmlns="{MARKUP}package/2006/relationships">{entries}</Relationships>'
 
 
 def cell(value):
@@ -91,7 +90,7 @@ def test_zip_with_several_members_asks_which(tmp_path):
     with pytest.raises(InputError, match=r"list.zip: holds 2 files \(name one with --member: a.csv, b.csv\)"):
         read_deck(path)
     assert read_deck(path, ImportOptions(member="b.csv")).rows[0].prefix == "33"
-    with pytest.raises(InputError, match="no member 'c.csv'"):
+    with pytest.raises(InputError, match=r"no member 'c\.csv'"):
         read_deck(path, ImportOptions(member="c.csv"))
 
 
@@ -220,11 +219,10 @@ line = st.lists(st.text('0123456789+-.,/ ;"aeEnN€$\t', max_size=8), max_size=5
 )
 def test_any_bytes_give_a_deck_or_an_input_error(tmp_path, content, name, skip_bad):
     try:
-        deck = read_deck(write(tmp_path, content, name), ImportOptions(skip_bad=skip_bad))
-    except InputError as error:
-        assert str(error)
-    else:
-        assert deck.rows
-        assert all(rate.per_minute >= 0 and rate.increment_seconds >= 1 for rate in deck.rows)
-        keys = [(rate.prefix, rate.effective_from) for rate in deck.rows]
-        assert keys == sorted(set(keys))
+        rows = read_deck(write(tmp_path, content, name), ImportOptions(skip_bad=skip_bad)).rows
+    except InputError:
+        return
+    assert rows
+    assert all(rate.per_minute >= 0 and rate.increment_seconds >= 1 for rate in rows)
+    keys = [(rate.prefix, rate.effective_from) for rate in rows]
+    assert keys == sorted(set(keys))
