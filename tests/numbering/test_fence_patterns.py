@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from random import Random
 
 import phonenumbers
@@ -44,10 +45,17 @@ def matcher(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(classes.get(character, character) for character in pattern))
 
 
+def tokens(pattern: str) -> list[str]:
+    """Return the characters that each place of an Asterisk pattern can hold."""
+    classes = {"X": "0123456789", "Z": "123456789", "N": "23456789"}
+    return [classes.get(token, token.strip("[]")) for token in re.findall(r"\[[0-9]+\]|.", pattern)]
+
+
 class Fence:
     """The three contexts. A string that two rewrites would treat differently is an error of ours."""
 
     def __init__(self, plan: FencePlan) -> None:
+        self.plan = plan
         self._rewrites = [(matcher(rewrite.pattern), rewrite) for rewrite in plan.rewrites]
         self._deny = [matcher(pattern) for pattern in plan.deny]
         self._allow = [matcher(pattern) for pattern in plan.allow]
@@ -61,6 +69,15 @@ class Fence:
             if not any(pattern.fullmatch(digits) for pattern in self._deny):
                 return digits if any(pattern.fullmatch(digits) for pattern in self._allow) else None
         return None
+
+    def invented(self, random: Random) -> Iterator[str]:
+        """Yield strings that ought to pass: each rewrite undone for a number that is allowed."""
+        for rewrite in self.plan.rewrites:
+            for pattern in random.choices(self.plan.allow, k=8):
+                digits = "".join(map(random.choice, tokens(pattern)))
+                if digits.startswith(rewrite.prepend):
+                    stripped = "".join(map(random.choice, tokens(rewrite.pattern)[: rewrite.strip]))
+                    yield stripped + digits[len(rewrite.prepend) :]
 
 
 def dialled_forms(random: Random, normaliser: Normaliser, national: str) -> list[str]:
@@ -95,13 +112,15 @@ def test_what_the_fence_lets_out_is_domestic(make_national, plan: HomePlan, rand
     normaliser = Normaliser(plan)
     fence = Fence(fence_plan(normaliser))
     near = [normaliser.home, *normaliser.codes[normaliser.home.calling_code].regions[:4]]
-    for region in near * 3:
-        for dialled in dialled_forms(random, normaliser, make_national(random, region)):
-            digits = fence.passes(dialled)
-            if digits is not None:
-                number = normaliser.normalise(dialled)
-                assert isinstance(number, Number)
-                assert (number.digits, number.kind in MAY_GO) == (digits, True)
+    forms = [
+        dialled for region in near * 3 for dialled in dialled_forms(random, normaliser, make_national(random, region))
+    ]
+    for dialled in [*forms, *fence.invented(random)]:
+        digits = fence.passes(dialled)
+        if digits is not None:
+            number = normaliser.normalise(dialled)
+            assert isinstance(number, Number), dialled
+            assert (number.digits, number.kind in MAY_GO) == (digits, True), dialled
 
 
 @pytest.mark.parametrize("home", MAIN_HOMES)
