@@ -63,7 +63,7 @@ def verify(connection: sqlite3.Connection, path: Path) -> None:
         raise StoreError(
             f"has schema {done}, this program needs {len(packaged())}",
             where=str(path),
-            fix="start the service or run 'fraudguard init --migrate': it makes a backup and migrates",
+            fix="start the service once: it makes a backup and migrates",
         )
 
 

@@ -49,7 +49,7 @@ class _LoadedDeck:
 class SnapshotSource:
     """Keeps a Snapshot up to date. Use `open`, then run `watch` as a task.
 
-    `on_swap` is called with every new snapshot, the first one too; `on_failure` with what kept one from being loaded:
+    `swapped` is called with every new snapshot, the first one too; `failed` with what kept one from being loaded:
     the previous snapshot stays, and the next poll tries again. Both are called on the event loop.
     """
 
@@ -60,16 +60,16 @@ class SnapshotSource:
         names: Iterable[str],
         clock: Clock,
         *,
-        on_swap: Callable[[Snapshot], None],
-        on_failure: Callable[[StoreError], None],
+        swapped: Callable[[Snapshot], None],
+        failed: Callable[[StoreError], None],
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
         self._policy_reader = policies
         self._deck_reader = decks
         self._names = tuple(sorted(set(names)))
         self._clock = clock
-        self._on_swap = on_swap
-        self._on_failure = on_failure
+        self._swapped = swapped
+        self._failed = failed
         self._poll_seconds = poll_seconds
         self._policies: _Policies | None = None
         self._decks: Mapping[str, _LoadedDeck] = {}
@@ -83,8 +83,8 @@ class SnapshotSource:
         names: Iterable[str],
         clock: Clock,
         *,
-        on_swap: Callable[[Snapshot], None] = lambda _snapshot: None,
-        on_failure: Callable[[StoreError], None] = lambda _error: None,
+        swapped: Callable[[Snapshot], None] = lambda _snapshot: None,
+        failed: Callable[[StoreError], None] = lambda _error: None,
         poll_seconds: float = POLL_SECONDS,
     ) -> Self:
         """Open the database at `path` and load the first snapshot, with the decks `names`. Raises StoreError."""
@@ -94,7 +94,7 @@ class SnapshotSource:
         except BaseException:
             await policies.close()
             raise
-        source = cls(policies, decks, names, clock, on_swap=on_swap, on_failure=on_failure, poll_seconds=poll_seconds)
+        source = cls(policies, decks, names, clock, swapped=swapped, failed=failed, poll_seconds=poll_seconds)
         try:
             await source.refresh()
         except BaseException:
@@ -137,7 +137,7 @@ class SnapshotSource:
             try:
                 await refresh()
             except StoreError as error:
-                self._on_failure(error)
+                self._failed(error)
 
     async def _refresh_policies(self) -> None:
         version = await self._policy_reader.run(_data_version)
@@ -165,7 +165,7 @@ class SnapshotSource:
 
     def _swap(self, snapshot: Snapshot) -> None:
         self._current = snapshot
-        self._on_swap(snapshot)
+        self._swapped(snapshot)
 
 
 def _data_version(connection: sqlite3.Connection) -> int:

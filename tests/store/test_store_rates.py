@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fraudguard.errors import InputError
 from fraudguard.rating import Rate
-from fraudguard.store import migrate
+from fraudguard.store import migrate, rates
 from fraudguard.store.rates import (
     PAGE_ROWS,
     PROGRESS_ROWS,
@@ -41,8 +41,8 @@ def delivery(**changes):
     return Delivery(**(fields | changes))
 
 
-async def bring(writer, *rates, now=NOW, **changes):
-    return await import_deck(writer, delivery(**changes), rates, currency="USD", now=now)
+async def bring(writer, *rows, now=NOW, **changes):
+    return await import_deck(writer, delivery(**changes), rows, currency="USD", now=now)
 
 
 def looked_up(deck, digits):
@@ -187,6 +187,25 @@ async def test_all_rows_or_none(writer, reader, rows, complaint):
     await bring(writer, rate("44"))
 
 
+async def test_the_staging_table_is_as_strict_as_the_real_one(writer):
+    def columns(connection, name):
+        (sql,) = connection.execute(f"SELECT sql FROM {name}").fetchone()
+        return [line.split("--")[0].strip() for line in sql.splitlines() if " NOT NULL" in line]
+
+    def compare(connection):
+        connection.executescript(rates._STAGE)
+        staged = columns(connection, "sqlite_temp_schema WHERE name = 'staged'")
+        return staged, columns(connection, "sqlite_schema WHERE name = 'rates'")
+
+    staged, real = await writer.run(compare)
+    assert ["version           INTEGER NOT NULL,", *staged] == real
+
+
+async def test_constraints_hold_again_after_an_import(writer):
+    await bring(writer, rate("44"))
+    assert await writer.run(lambda c: c.execute("PRAGMA ignore_check_constraints").fetchone()) == (0,)
+
+
 async def test_a_reader_that_fails_half_way_leaves_nothing(writer, reader):
     def rows():
         yield rate("44")
@@ -245,14 +264,14 @@ LISTS = st.dictionaries(st.tuples(PREFIXES, INSTANTS), st.integers(1, 9), min_si
 @given(LISTS, LISTS, INSTANTS, st.integers(0, 8))
 def test_a_prefix_never_falls_to_a_shorter_one(old, new, start, at):
     """Held against the rule said plainly: own rows, else the old version's until the first own row, else refused."""
-    from fraudguard.store.rates import _Importer  # noqa: PLC0415
-
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
         connection.executescript(migrate.packaged()[0].sql)
         for rows, effective_from in ((old, 0), (new, start)):
-            rates = [rate(prefix, price, since=since) for (prefix, since), price in sorted(rows.items())]
-            importer = _Importer(delivery(effective_from=effective_from), rates, NOW, lambda _: None, threading.Event())
+            listed = [rate(prefix, price, since=since) for (prefix, since), price in sorted(rows.items())]
+            importer = rates._Importer(
+                delivery(effective_from=effective_from), listed, NOW, lambda _: None, threading.Event()
+            )
             importer.run(connection)
         deck = load_deck(connection, "main", max(at, start))
     finally:

@@ -41,8 +41,8 @@ class Watched:
             path,
             names,
             self.clock,
-            on_swap=self.swaps.put_nowait,
-            on_failure=self.failures.put_nowait,
+            swapped=self.swaps.put_nowait,
+            failed=self.failures.put_nowait,
             poll_seconds=poll_seconds,
         )
         self.drain()

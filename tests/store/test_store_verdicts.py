@@ -10,7 +10,7 @@ from fraudguard.errors import StoreError
 from fraudguard.numbering import BadNumber, Kind, Number
 from fraudguard.policy.records import Attempt, Block, Facts, Grant, Limit, Outcome, Reason, Scope, Verdict
 from fraudguard.rating import Rate
-from fraudguard.store import VerdictLog, migrate
+from fraudguard.store import VerdictLog, migrate, open_writer
 from fraudguard.store.alerts import ack_alert, list_alerts
 from fraudguard.store.attempts import list_attempts
 from fraudguard.store.verdicts import FOLD_MILLIS, TEXT_LIMIT, attempt_row, store_batch, without_port
@@ -254,8 +254,6 @@ async def test_nobody_hangs_when_the_worker_is_cancelled(writer, held):
 
 
 async def test_a_closed_writer_is_a_store_error(database):
-    from fraudguard.store import open_writer  # noqa: PLC0415
-
     writer = await open_writer(database)
     log = VerdictLog(writer)
     await writer.close()
