@@ -99,6 +99,7 @@ class _Target:
 
 
 def _target(normaliser: Normaliser, code: CallingCode) -> _Target:
+    """Ask the regions of a code in the order of CallingCode.classify, and collect what is domestic."""
     allow: list[Box] = []
     deny: list[Box] = []
     taken: list[Box] = []  # numbers that a region asked earlier has answered for
@@ -107,8 +108,9 @@ def _target(normaliser: Normaliser, code: CallingCode) -> _Target:
         asked.insert(0, (code.own, None))
     while asked and asked[-1][0].code not in normaliser.domestic:
         asked.pop()  # nothing that may go comes after the last domestic region
+    lengths = {length for region, _leading in asked for length in region.lengths}
     for region, leading in asked:
-        claims = [box for length in region.lengths for box in _padded(leading or "", length)]
+        claims = [box for length in lengths for box in _padded(leading or "", length)]
         valid = _valid(region, claims, (Tariff.ORDINARY, Tariff.TOLL_FREE))
         if region.code in normaliser.domestic:
             allow += subtract_all(valid, taken)
