@@ -58,4 +58,5 @@ ACCOUNT: Final = "FRAUDGUARD_ACCOUNT"
 CUSTOMER: Final = "FRAUDGUARD_CUSTOMER"  # the tenant, filtered
 SOURCE: Final = "FRAUDGUARD_SOURCE"
 CALLER: Final = "FRAUDGUARD_CALLER"  # the extension that called Gosub(fraudguard,..), untouched
-LOCALS: Final = (DIALLED, DIGITS, DROPPED, ASKED, ACCOUNT, CUSTOMER, SOURCE, CALLER)
+CALLERID: Final = "FRAUDGUARD_CALLERID"  # what the phone says of itself, untouched
+LOCALS: Final = (DIALLED, DIGITS, DROPPED, ASKED, ACCOUNT, CUSTOMER, SOURCE, CALLER, CALLERID)

@@ -107,7 +107,7 @@ class Phones:
         folder.mkdir(parents=True)
         (folder / "calls").write_text("SEQUENTIAL\n" + "".join(f"{phone};{number}\n" for number in numbers))
         command = [*_sipp(free_port(socket.SOCK_DGRAM)), "-sf", str(SCENARIOS / f"{scenario}.xml")]
-        command += ["-inf", "calls", "-m", str(len(numbers)), "-r", str(rate), "-d", "200", "-timeout", "45s"]
+        command += ["-inf", "calls", "-m", str(len(numbers)), "-r", str(rate), "-d", "200", "-timeout", "40s"]
         command += ["-trace_shortmsg", "-shortmessage_file", "trace", self._target]
         subprocess.run(command, cwd=folder, check=False, capture_output=True, timeout=60, stdin=subprocess.DEVNULL)
         calls: dict[int, list[Message]] = {}
