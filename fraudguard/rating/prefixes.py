@@ -32,6 +32,9 @@ _NO_PARENT = -1
 _MAX_INDEX_DIGITS = 6
 """The index over the first digits grows with the table up to a million slots, 4 MB."""
 
+_new_tuple = tuple.__new__
+"""What Rate() and Rate._make() end in; going there directly takes a tenth off a lookup."""
+
 _Terms: TypeAlias = tuple[str, int, int, int, int, int, bool]
 
 
@@ -88,7 +91,7 @@ class PrefixTable:
             key = keys[entry]
             length = key & _LENGTH_MASK
             if length <= len(digits) and number - (key >> _LENGTH_BITS) < _SPAN[length]:
-                return Rate._make((digits[:length], *self._terms[self._terms_of[entry]]))
+                return _new_tuple(Rate, (digits[:length], *self._terms[self._terms_of[entry]]))
             entry = self._parents[entry]
         return None
 
