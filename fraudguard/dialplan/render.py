@@ -105,22 +105,26 @@ def render(settings: Settings) -> str:
     _refuse_alike(settings)
     house = build_house(settings)
     own = settings.dialplan
-    body = _environment().get_template(TEMPLATE).render(
-        n=names,
-        anything=ANYTHING,
-        trunks=[_Trunk(name, trunk) for name, trunk in sorted(settings.trunks.items())],
-        emergencies=_emergencies(house),
-        fences=_fences(settings, house),
-        default_tenant=DEFAULT_TENANT,
-        guard=own.guard,
-        asterisk=own.asterisk,
-        ring_seconds=own.ring_seconds,
-        fence_lease=own.fence_lease_seconds,
-        emergency_lease=EMERGENCY_LEASE_SECONDS,
-        longest=LONGEST_REPORTED,
-        nowhere=own.nowhere,
-        announcement=own.announcement,
-        silence_seconds=own.silence_seconds,
+    body = (
+        _environment()
+        .get_template(TEMPLATE)
+        .render(
+            n=names,
+            anything=ANYTHING,
+            trunks=[_Trunk(name, trunk) for name, trunk in sorted(settings.trunks.items())],
+            emergencies=_emergencies(house),
+            fences=_fences(settings, house),
+            default_tenant=DEFAULT_TENANT,
+            guard=own.guard,
+            asterisk=own.asterisk,
+            ring_seconds=own.ring_seconds,
+            fence_lease=own.fence_lease_seconds,
+            emergency_lease=EMERGENCY_LEASE_SECONDS,
+            longest=LONGEST_REPORTED,
+            nowhere=own.nowhere,
+            announcement=own.announcement,
+            silence_seconds=own.silence_seconds,
+        )
     )
     return f"; fraudguard dialplan {__version__} sha256={digest(body)}\n{body}"
 

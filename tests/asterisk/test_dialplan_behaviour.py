@@ -120,7 +120,9 @@ def test_without_a_verdict_domestic_goes_and_the_rest_does_not(site, reached, fa
 
 
 def test_quotes_around_a_good_answer_do_not_reach_the_trunk(site, reached):
-    answer = r'SET VARIABLE ARRAY(FRAUDGUARD_VERDICT,FRAUDGUARD_NUMBER,FRAUDGUARD_LEASE) "allow,\"+12025550123\",\"60\""'
+    answer = (
+        r'SET VARIABLE ARRAY(FRAUDGUARD_VERDICT,FRAUDGUARD_NUMBER,FRAUDGUARD_LEASE) "allow,\"+12025550123\",\"60\""'
+    )
     with StandIn(site.guard_port, standin.say(answer)):
         assert site.phones.dial("912025550199").answered
     assert set("".join(reached())) <= set("+0123456789")

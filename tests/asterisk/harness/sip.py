@@ -14,7 +14,9 @@ from harness.waiting import free_port, udp_port_is_bound, wait_until
 SCENARIOS = Path(__file__).parent.parent / "sipp"
 
 # date, time, epoch, direction, call id, CSeq, first line
-_LINE = re.compile(r"^[^\t]*\t[^\t]*\t(?P<at>[0-9.]+)\t(?P<way>[SR])\t(?P<call>[^\t]*)\tCSeq:(?P<cseq>[^\t]*)\t(?P<first>.*)$")
+_LINE = re.compile(
+    r"^[^\t]*\t[^\t]*\t(?P<at>[0-9.]+)\t(?P<way>[SR])\t(?P<call>[^\t]*)\tCSeq:(?P<cseq>[^\t]*)\t(?P<first>.*)$"
+)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,128 @@
+"""The real service: started with the command line, configured and operated with it too."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from harness.waiting import wait_until
+
+FRAUDGUARD = Path(sys.executable).with_name("fraudguard")
+
+CONFIG = """
+[numbering]
+home = "US"
+outside_line = "9"
+area_code = "202"
+
+[tenants.acme]
+home = "GB"
+outside_line = ""
+area_code = ""
+
+[trunks.carrier]
+deck = "main"
+
+[trunks.second]
+deck = "dear"
+number_format = "e164"
+
+[agi]
+port = {port}
+
+[policy]
+lease_seconds = 600
+
+[dialplan]
+guard = "127.0.0.1:{port}"
+"""
+
+# Prices a minute: at home 0.01, Britain 0.02, Cuba 0.80, satellites 9.50; nothing else has a price.
+RATES = "prefix,destination,price\n1,United States,0.01\n44,United Kingdom,0.02\n53,Cuba,0.80\n8821,Satellite,9.50\n"
+DEAR_RATES = "prefix,destination,price\n1,United States,0.01\n44,United Kingdom,0.50\n"
+
+
+class Service:
+    """`fraudguard run` in a folder of its own."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self._folder = folder
+        self._port = port
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def prepare(self) -> None:
+        """Make database, configuration and price lists, as an operator would."""
+        self.cli("init")
+        (self._folder / "fraudguard.toml").write_text(CONFIG.format(port=self._port))
+        for deck, rates in (("main", RATES), ("dear", DEAR_RATES)):
+            (self._folder / f"{deck}.csv").write_text(rates)
+            self.cli("rates", "import", f"{deck}.csv", "--deck", deck)
+
+    def cli(self, *arguments: str) -> str:
+        """Run one command and return what it printed."""
+        done = subprocess.run(
+            [FRAUDGUARD, *arguments], cwd=self._folder, check=False, capture_output=True, text=True, timeout=30
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def read(self, *arguments: str) -> Any:
+        """Run one reading command and return its JSON document."""
+        return json.loads(self.cli(*arguments, "--json"))
+
+    def start(self) -> None:
+        """Start and return when it answers requests."""
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", FRAUDGUARD, "run"],
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        wait_until(self._answers, "the service answered a ping")
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, (self._folder / "log").read_text()
+        try:
+            with socket.create_connection(("127.0.0.1", self._port), timeout=2) as connection:
+                connection.sendall(b"agi_network: yes\nagi_network_script: ping\n\n")
+                return b"FRAUDGUARD_PING" in connection.recv(1024)
+        except OSError:
+            return False
+
+    def freeze(self) -> None:
+        """Stop the process where it stands, as a machine out of memory would."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """Kill the process as the kernel or its own watchdog would, in the middle of whatever it does."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(5)
+
+    def stop(self) -> None:
+        """End the process; it may be frozen, or ended already."""
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self.thaw()
+            self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(5)
+        self._process = None
