@@ -32,6 +32,10 @@ from fraudguard.store import migrate_database, open_writer
 from fraudguard.store.snapshots import SnapshotSource
 from fraudguard.store.verdicts import VerdictLog
 
+WRITE_SECONDS = 1.5
+"""How long a commit waits for the write lock: less than a request's deadline, so that a verdict which nobody waits
+for any more is not stored as if it had been given. An import of a million rows holds the lock for 0.7 s."""
+
 log = structlog.get_logger()
 
 
@@ -55,7 +59,7 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
         migrated = await migrate_database(settings.database, clock.now())
         if migrated.applied:
             log.info("database migrated", schema=migrated.applied[-1], backup=str(migrated.backup))
-        writer = await stack.enter_async_context(await open_writer(settings.database))
+        writer = await stack.enter_async_context(await open_writer(settings.database, busy_seconds=WRITE_SECONDS))
 
         decks = frozenset(house.trunks.values())
         policy = _Policy()

@@ -19,8 +19,8 @@ def attempt(**changes):
     return Attempt(**(fields | changes))
 
 
-def number(digits="88216000", kind=Kind.SATELLITE, region=None):
-    return Number(dialled=digits, digits=digits, region=region, kind=kind)
+def number(digits="88216000", kind=Kind.SATELLITE, region=None, least_prefix=0):
+    return Number(dialled=digits, digits=digits, region=region, kind=kind, least_prefix=least_prefix)
 
 
 def rate(per_minute=100_000, connect_fee=0, **changes):

@@ -24,9 +24,6 @@ from fraudguard.cli.run import run
 from fraudguard.config import locate
 from fraudguard.errors import FraudguardError
 
-click.rich_click.USE_MARKDOWN = False
-click.rich_click.SHOW_ARGUMENTS = True
-
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},

@@ -51,7 +51,7 @@ class App:
         tenant would silently guard nobody.
         """
         if account is not None and not account:
-            raise InputError("the account is empty", where="--account")
+            raise InputError("the account is empty", where="--account", fix="name one, or leave the option out")
         if tenant is None:
             return Scope(DEFAULT_TENANT, account) if account is not None else Scope()
         known = {DEFAULT_TENANT, *self.settings.tenants}

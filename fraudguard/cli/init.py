@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -11,7 +12,7 @@ import rich_click as click
 
 from fraudguard.cli.app import App, examples, run_async
 from fraudguard.cli.rates_import import import_sample
-from fraudguard.config import Settings, load
+from fraudguard.config import NAME_PATTERN, Settings, load
 from fraudguard.errors import InputError, UnreachableError
 from fraudguard.house import build_house
 from fraudguard.store import create_database
@@ -34,6 +35,9 @@ def init(app: App, home: str, currency: str, trunk: str, sample: bool) -> None:
     path = app.config_path
     if path.exists():
         raise InputError("exists already", where=str(path), fix="edit it, or name another with --config")
+    for option, value in (("--home", home), ("--currency", currency), ("--trunk", trunk)):
+        if not re.fullmatch(NAME_PATTERN, value):
+            raise InputError(f"{value[:60]!r} will not do", where=option, fix="letters, digits, - and _, at most 40")
     deck = SAMPLE_DECK if sample else trunk
     template = Template((resources.files("fraudguard.data") / "fraudguard.toml").read_text(encoding="utf-8"))
     text = template.substitute(home=home, currency=currency, trunk=trunk, deck=deck)

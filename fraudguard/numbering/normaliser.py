@@ -15,7 +15,9 @@ from fraudguard.numbering.table import CallingCode, Region, Tariff, calling_code
 MAX_DIALLED = 40  # characters: E.164 needs 15, the longest prefixes before it 10; the rest is somebody probing
 MAX_DIGITS = 15  # ITU-T E.164
 MIN_DIGITS = 6  # with the calling code; the shortest numbers in use are Austria's, such as +43 1xxx
+LONGEST_CALLING_CODE = 3
 NANP = "1"  # the calling code of the North American Numbering Plan
+PREMIUM_EXCHANGE = "976"  # premium services, in every area code of +1
 
 # Shared cost (808), personal (878) and premium (979) numbers of the ITU, and +1 900.
 PREMIUM_PREFIXES = ("808", "878", "979", "1900")
@@ -95,7 +97,7 @@ class Normaliser:
         codes = self.codes
         code = codes.get(digits[:1]) or codes.get(digits[:2]) or codes.get(digits[:3])
         if code is None:
-            return _numbered(dialled, digits, None, Kind.UNKNOWN)
+            return _numbered(dialled, digits, None, Kind.UNKNOWN, LONGEST_CALLING_CODE)
         national = digits[len(code.digits) :]
         found = code.classify(national)
         if found is None:
@@ -125,15 +127,16 @@ class Normaliser:
     ) -> Number | BadNumber:
         digits = code.digits + national
         region, tariff = (code.only_region, None) if found is None else (found[0].code, found[1])
-        return _numbered(dialled, digits, region, self._kind(digits, code, region, tariff))
+        kind = self._kind(digits, code, region, tariff)
+        return _numbered(dialled, digits, region, kind, _least_prefix(digits, code, region, kind))
 
     def _kind(self, digits: str, code: CallingCode, region: str | None, tariff: Tariff | None) -> Kind:
         if digits.startswith(self.premium):
             return Kind.PREMIUM
         if digits.startswith(self.satellite):
             return Kind.SATELLITE
-        # 976 is the exchange of premium services in every area code of +1; the metadata calls them fixed lines.
-        if tariff is Tariff.PREMIUM or (code.digits == NANP and digits[4:7] == "976"):
+        # The metadata calls the numbers of the premium exchange fixed lines.
+        if tariff is Tariff.PREMIUM or (code.digits == NANP and digits[4:7] == PREMIUM_EXCHANGE):
             return Kind.PREMIUM
         if tariff is None:
             return Kind.UNKNOWN if code is self._home_code else Kind.INTERNATIONAL
@@ -150,9 +153,24 @@ def _undiallable(dialled: str) -> str:
     return "only digits 0-9 and one leading + can be dialled"
 
 
-def _numbered(dialled: str, digits: str, region: str | None, kind: Kind) -> Number | BadNumber:
+def _least_prefix(digits: str, code: CallingCode, region: str | None, kind: Kind) -> int:
+    """Return how long a rate's prefix must be to speak for the number.
+
+    A row for the calling code alone is the price of the ordinary numbers of its main region.
+    """
+    if kind is Kind.DOMESTIC or (kind is Kind.TOLL_FREE and region is not None):
+        return 0
+    if kind is Kind.INTERNATIONAL and (code.digits != NANP or region == code.main.code):
+        return 0
+    if code.digits == NANP and digits[4:7] == PREMIUM_EXCHANGE:
+        return 7
+    whole = code.digits in PREMIUM_PREFIXES or code.digits in SATELLITE_PREFIXES or kind is Kind.TOLL_FREE
+    return len(code.digits) if whole else len(code.digits) + 1
+
+
+def _numbered(dialled: str, digits: str, region: str | None, kind: Kind, least_prefix: int) -> Number | BadNumber:
     if MIN_DIGITS <= len(digits) <= MAX_DIGITS:
-        return Number(dialled, digits, region, kind)
+        return Number(dialled, digits, region, kind, least_prefix)
     return BadNumber(dialled, f"{len(digits)} digits with the calling code, not {MIN_DIGITS} to {MAX_DIGITS}")
 
 

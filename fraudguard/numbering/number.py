@@ -24,13 +24,15 @@ class Number:
     """A dialled string made unambiguous.
 
     `digits` is E.164 without the plus, or the bare short code for emergency and service numbers.
-    `region` is ISO 3166-1 alpha-2, None where a number belongs to no single region.
+    `region` is ISO 3166-1 alpha-2, None where a number belongs to no single region. `least_prefix` is the length
+    that a rate's prefix must have to price the number: a cheap row for 1 says nothing about +1 900 or Jamaica.
     """
 
     dialled: str
     digits: str
     region: str | None
     kind: Kind
+    least_prefix: int = 0
 
     @property
     def short(self) -> bool:

@@ -35,9 +35,9 @@ def no_rate(facts: Facts) -> Outcome | None:
     """An unknown price is an expensive price. Only calls within the home regions may go without one,
     and not even those where the carrier says that it does not offer the prefix.
     """
-    if facts.rate is not None:
-        return None if facts.rate.offered else Outcome.NOWHERE
-    return None if _stays_home(facts) else Outcome.NOWHERE
+    if facts.rate is None:
+        return None if _stays_home(facts) else Outcome.NOWHERE
+    return None if facts.rate.offered and _is_specific(facts) else Outcome.NOWHERE
 
 
 def over_limit(facts: Facts) -> Outcome | None:
@@ -103,6 +103,14 @@ def _kind(facts: Facts) -> Kind | None:
 
 
 def _stays_home(facts: Facts) -> bool:
-    kind = _kind(facts)
+    number = facts.number
+    if isinstance(number, BadNumber):
+        return False
     # +800 is free for the caller in some countries only, and has no region: it needs a price
-    return kind is Kind.DOMESTIC or (kind is Kind.TOLL_FREE and facts.number.region is not None)  # type: ignore[union-attr]
+    return number.kind is Kind.DOMESTIC or (number.kind is Kind.TOLL_FREE and number.region is not None)
+
+
+def _is_specific(facts: Facts) -> bool:
+    """Say whether the rate's prefix is long enough to mean this number and not its country as a whole."""
+    number, rate = facts.number, facts.rate
+    return rate is not None and not isinstance(number, BadNumber) and len(rate.prefix) >= number.least_prefix

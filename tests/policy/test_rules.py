@@ -36,6 +36,8 @@ UNKNOWN = number("12001234567", Kind.UNKNOWN)
         (facts(dialled=FREE_ANYWHERE), "nowhere", "no_rate"),
         (facts(price=rate(offered=False)), "nowhere", "no_rate"),
         (facts(dialled=HOME, price=rate(offered=False)), "nowhere", "no_rate"),
+        (facts(dialled=number(least_prefix=4), price=rate(prefix="882")), "nowhere", "no_rate"),
+        (facts(dialled=number(least_prefix=4), price=rate(prefix="8821")), "allow", "ok"),
         (facts(dialled=HOME), "allow", "ok"),
         (facts(dialled=FREE), "allow", "ok"),
         (facts(dialled=HOME, price=rate(250_001)), "nowhere", "over_limit"),

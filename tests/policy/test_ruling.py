@@ -53,7 +53,8 @@ def told(case, shadow=frozenset()):
             [
                 "number: '88216000' is +88216000, satellite",
                 "block: none applies",
-                "rate: deck a, prefix 882 (Somewhere) is not offered by the carrier, or has no price",
+                "rate: deck a, prefix 882 (Somewhere) is not offered, has no price, "
+                "or is too short to price a number of this kind",
                 "verdict: nowhere (no_rate)",
             ],
         ),
