@@ -126,5 +126,5 @@ def show_instant(instant: Millis | None) -> str:
 
 
 def examples(*lines: str) -> str:
-    r"""Write a command's examples for its help text (click's \b keeps the lines apart)."""
-    return "\b\nExamples:\n" + "\n".join(f"  fraudguard {line}" for line in lines)
+    """Write a command's examples for its help text; a paragraph each, which is what keeps the lines apart."""
+    return "\n\n".join(["Examples:", *(f"fraudguard {line}" for line in lines)])

@@ -158,7 +158,7 @@ def _rate_step(ruling: Ruling, currency: str) -> str:
         return f"rate: deck {ruling.deck} has no price for it; {ruling.kind} calls may go without one"
     priced = f"rate: deck {ruling.deck}, prefix {ruling.prefix or '(any)'} ({ruling.destination})"
     if refused:
-        return f"{priced} is not offered, has no price, or is too short to price a number of this kind"
+        return f"{priced} is not offered, unpriced, or too short for such a number"
     fee = f" and {format_amount(ruling.connect_fee)} {currency} per call" if ruling.connect_fee else ""
     return f"{priced}: {format_amount(ruling.per_minute)} {currency} a minute{fee}"
 

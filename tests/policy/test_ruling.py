@@ -53,8 +53,7 @@ def told(case, shadow=frozenset()):
             [
                 "number: '88216000' is +88216000, satellite",
                 "block: none applies",
-                "rate: deck a, prefix 882 (Somewhere) is not offered, has no price, "
-                "or is too short to price a number of this kind",
+                "rate: deck a, prefix 882 (Somewhere) is not offered, unpriced, or too short for such a number",
                 "verdict: nowhere (no_rate)",
             ],
         ),
