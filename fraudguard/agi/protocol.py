@@ -14,7 +14,7 @@ environment, ast_agi_send() for the replies, run_agi() for HANGUP and for what i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import unquote
@@ -100,7 +100,9 @@ class Request:
         """
         values: dict[str, str] = {}
         strays = 0
-        for word in (*self._arguments(), *self.query):
+        words = self._arguments()
+        words += self.query
+        for word in words:
             key, equals, value = word.partition("=")
             key = key.strip()
             if not equals:
@@ -111,12 +113,14 @@ class Request:
                 values[key] = value
         return Fields(values, strays)
 
-    def _arguments(self) -> Iterator[str]:
+    def _arguments(self) -> list[str]:
+        header = self.environment.get
+        arguments: list[str] = []
         for name in _ARGUMENT_HEADERS:
-            argument = self.environment.get(name)
-            if argument is None:
-                return
-            yield argument
+            if (argument := header(name)) is None:
+                break
+            arguments.append(argument)
+        return arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,10 +301,12 @@ def set_variables(names: Sequence[str], values: Sequence[str]) -> bytes:
     """
     if len(names) != len(values):
         raise UnsendableError(f"{len(names)} names for {len(values)} values")
-    for name, value in zip(names, values, strict=True):
-        if _UNSAFE_IN_ARRAY(value):
-            raise UnsendableError(f"{value[:40]!r} cannot be a value of ARRAY()", where=name)
-    return _line(f'SET VARIABLE ARRAY({",".join(names)}) "{",".join(values)}"')
+    joined = ",".join(values)
+    if joined.count(",") != len(values) - 1 or _UNSAFE_IN_ARRAY(joined):
+        raise UnsendableError(
+            f"{joined[:80]!r} would not arrive as {len(values)} values of ARRAY()", where=",".join(names)
+        )
+    return _line(f'SET VARIABLE ARRAY({",".join(names)}) "{joined}"')
 
 
 def failure(what: str) -> bytes:
@@ -315,7 +321,7 @@ _ARGUMENT_HEADERS: Final = tuple(f"agi_arg_{n}" for n in range(1, MAX_ENVIRONMEN
 _REPLY: Final = re.compile(r"([1-5][0-9][0-9]) (?:result=([^ ]*)(?: (.*))?|(.*))", re.DOTALL).fullmatch
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.:/+*#@=(),-]+").fullmatch
 # Commas split, quotes and backslashes vanish, brackets hide commas from the splitting (main/app.c).
-_UNSAFE_IN_ARRAY: Final = re.compile(r'[\x00-\x1f\x7f,"\\()\[\]{}]').search
+_UNSAFE_IN_ARRAY: Final = re.compile(r'[\x00-\x1f\x7f"\\()\[\]{}]').search
 _ENDS_COMMAND: Final = re.compile(r"[\r\n\x00]").search
 
 

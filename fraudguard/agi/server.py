@@ -31,6 +31,8 @@ class AgiServer:
     how many may be open at once. Raises ConfigError for a network that is none.
     """
 
+    _sweeper: asyncio.TimerHandle
+
     def __init__(
         self,
         routes: Mapping[str, Handler],
@@ -50,7 +52,6 @@ class AgiServer:
         self._allowed = lru_cache(MAX_ADDRESSES)(self._is_allowed)
         self._desk: Desk | None = None
         self._listener: asyncio.Server | None = None
-        self._sweeper: asyncio.TimerHandle | None = None
 
     @property
     def counters(self) -> Counters:
@@ -93,8 +94,7 @@ class AgiServer:
             for session in tuple(desk.sessions):
                 session.fail(Failure.STOPPING)
             await _within(2 * LINGER, desk.idle)  # the sweep resets whoever does not take the line
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        self._sweeper.cancel()
         await self._listener.wait_closed()
         desk.log.flush()
         self._listener = None

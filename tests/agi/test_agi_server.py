@@ -12,7 +12,7 @@ import structlog
 
 from fraudguard.agi.counters import BURST, MAX_LOGGED, PERIOD, Failure, QuietLog, harmless
 from fraudguard.agi.server import AgiServer
-from fraudguard.agi.session import GoneError
+from fraudguard.agi.session import GoneError, Session
 from fraudguard.errors import ConfigError, FraudguardError, UnreachableError
 from fraudguard.testing import Channel, FakeAsterisk, Faults
 
@@ -283,20 +283,77 @@ async def test_a_request_typed_by_hand_is_answered_although_its_end_is_there(ser
     writer.close()
 
 
+async def test_a_command_that_comes_after_the_end_is_written_but_not_waited_for(serve):
+    async def late(session):
+        await until(lambda: session._conversation.ended)
+        await answer(session)
+
+    server, _ = await serve({"answer": late})
+    reader, writer = await raw(server, ENVIRONMENT)
+    writer.write_eof()
+    assert await reader.read() == b'SET VARIABLE ARRAY(A,B) "1,2"\n'
+    writer.close()
+    assert server.counters.failures == {Failure.GONE: 1}
+
+
+async def test_a_handler_may_give_up_waiting_for_a_reply(serve):
+    gave_up = asyncio.Event()
+
+    async def impatient(session):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await session.command("ANSWER")
+        gave_up.set()
+        await until(lambda: not session._conversation.awaiting)
+        await answer(session)
+
+    server, _ = await serve({"answer": impatient})
+    reader, writer = await raw(server, ENVIRONMENT)
+    assert await reader.readline() == b"ANSWER\n"
+    await gave_up.wait()
+    writer.write(b"200 result=0\n")
+    assert (await reader.readline()).startswith(b"SET VARIABLE")
+    writer.write(b"200 result=1\n")
+    assert await reader.read() == b""
+    writer.close()
+
+
 async def test_a_peer_that_answers_but_does_not_read(serve):
+    asked = asyncio.Semaphore(0)
+
     async def flood(session):
         session.deadline += 60
         while True:
+            asked.release()
             await session.command("VERBOSE", "x" * 2000)
 
     server, _ = await serve({"answer": flood})
-    _, writer = await raw(server, ENVIRONMENT)
-    with contextlib.suppress(ConnectionError):
-        while not server.counters.failures:
-            writer.write(b"200 result=1\n" if server.open_sessions else b"")
-            await asyncio.sleep(0)
-    writer.close()
+    reader, writer = await raw(server, ENVIRONMENT)
+    writer.transport.pause_reading()
+    while not server.counters.failures:
+        await asyncio.wait_for(asked.acquire(), 5)
+        writer.write(b"200 result=1\n")
+    writer.transport.abort()
+    assert reader
     assert server.counters.failures == {Failure.BAD_REQUEST: 1}
+
+
+async def test_a_peer_that_was_reset_before_it_was_accepted(serve):
+    class Reset:
+        aborted = False
+
+        def get_extra_info(self, name):
+            return None
+
+        def abort(self):
+            self.aborted = True
+
+    server, _ = await serve({})
+    session, transport = Session(server._desk), Reset()
+    session.connection_made(transport)
+    assert transport.aborted
+    session.connection_lost(None)
+    assert (server.counters.probes, server.open_sessions) == (1, 0)
 
 
 # --- who may, and how many ---
