@@ -171,7 +171,7 @@ def _columns_by_content(
     found: dict[Role, tuple[int, ...]] = {}
     for role, candidates in ((Role.PREFIX, codes), (Role.PRICE, prices)):
         if len(candidates) > 1 and role not in mapped:
-            listed = " and ".join(f"column {index + 1} ({data[0][index]!r})" for index in candidates[:4])
+            listed = " and ".join(f"column {index + 1} ({cells[index][0]!r})" for index in candidates[:4])
             raise InputError(
                 f"no header, and {listed} may all be the {role}",
                 where=where,

@@ -93,7 +93,7 @@ HEADERS: tuple[tuple[Role | None, tuple[str, ...]], ...] = (
         _phrases(
             "rate, rates, price, prices, cost, tariff, charge, per minute, per min, preis, minutenpreis, tarif, tarife",
             "tarifa, precio, prix, prezzo, preco, costo, coste, cout, kosten, tariffa, interstate, intrastate, inter",
-            "indeterminate, intra, peak, off peak, offpeak, weekend, amount, usd, eur, gbp",
+            "indeterminate, intra, peak, off peak, offpeak, weekend, amount, usd, eur, gbp, cents, cent",
         ),
     ),
     (

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from fraudguard.clock import parse_instant
-from fraudguard.decks import BadRowsError, ImportOptions, Role, read_deck
+from fraudguard.decks import BadRowsError, ImportOptions, Role, read_deck, reader
 from fraudguard.errors import InputError
 
 
@@ -86,6 +86,10 @@ READ = [
         "npanxx,name,rate\n201200,NJ,0.01\n1201202,NJ,0.02\n",
         {"1201200": 10_000, "1201202": 20_000},
     ),
+    ("current rate without a newer one", "prefix,name,current rate\n44,UK,0.01\n", {"44": 10_000}),
+    ("whole and split prefix side by side", "code,country code,area code,rate\n4420,44,20,0.01\n", {"4420": 10_000}),
+    ("surplus empty cells, stray separators", "prefix,name,rate\n44;;45;,UK,0.01,,\n", {"44": 10_000, "45": 10_000}),
+    ("dollars in the header", "prefix,name,price ($)\n44,UK,0.01\n", {"44": 10_000}),
     ("range", "prefix,name,rate\n1201-1203,US,0.01\n", dict.fromkeys(["1201", "1202", "1203"], 10_000)),
     (
         "several codes in a cell",
@@ -150,6 +154,12 @@ BAD_ROWS = [
     ("ambiguous gaps", "prefix,name,rate\n1 876,Jamaica,0.1\n", "may be several prefixes or one with gaps"),
     ("grouped digits", 'prefix,name,rate\n"1,201,200",NJ,0.1\n', "may be several prefixes or one with gaps"),
     ("huge range", "prefix,name,rate\n100000-999999,US,0.1\n", "is a range of more than 10000 prefixes"),
+    ("too many codes", "prefix,name,rate\n2000-8999;20000-29999,x,0.1\n", "stands for 17000 prefixes"),
+    ("odd range", "prefix,name,rate\n1209-12,US,0.1\n", "is not a range of prefixes"),
+    ("odd country code", "country code,area code,rate\n4x,20,0.1\n44,21,0.1\n", '"4x" is not a country code'),
+    ("odd symbol", "prefix,name,rate\n44,UK,#0.1\n", '"#0.1" is not a price'),
+    ("two points", "prefix,name,rate\n44,UK,1.2.3\n", '"1.2.3" is not a price'),
+    ("increments as minimum", "prefix,rate,minimum\n44,0.1,30/6\n", '"30/6" is not a number of seconds'),
     ("thousand or decimal", 'prefix,name,rate\n44,UK,0.5\n33,France,"0,125"\n', "does not fit the decimal mark '.'"),
     ("no flag", "prefix,name,rate,blocked\n44,UK,0.1,perhaps\n", '"perhaps" is neither yes nor no'),
     ("increment in words", "prefix,name,rate,increment\n44,UK,0.1,often\n", '"often" is not a billing increment'),
@@ -333,6 +343,27 @@ def test_a_column_that_does_not_exist_is_an_error(tmp_path, columns, message):
     with pytest.raises(InputError) as caught:
         read(tmp_path, "prefix,rate\n44,0.1\n", columns=columns)
     assert message in str(caught.value)
+
+
+def test_thousands_and_sub_units(tmp_path):
+    deck = read(tmp_path, 'prefix,rate\n44,"1,234.50"\n33,12.25\n', unit=Decimal("0.0001"))
+    assert prices(deck) == {"44": 123_450, "33": 1_225}
+
+
+def test_the_layout_tells_everything_it_found_out(tmp_path):
+    deck = read(tmp_path, "npanxx;cents (USD)\n201200;0,5\n")
+    assert prices(deck) == {"1201200": 5_000}
+    assert deck.layout.describe()[-1] == (
+        "form: header in line 1, 2 columns, delimiter semicolon, utf-8-sig, decimal comma, a price of 1 is 0.01, "
+        "prices in USD, North American codes, leading 1 added where missing"
+    )
+    assert read(tmp_path, "44;0.1;x\n").layout.column_name(1) == "column 2"
+
+
+def test_more_combinations_of_prices_than_are_remembered(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "_CACHED_TERMS", 3)
+    deck = read(tmp_path, "prefix,rate\n" + "".join(f"{code},0.{code}\n" for code in range(100, 120)))
+    assert prices(deck) == {str(code): code * 1000 for code in range(100, 120)}
 
 
 def test_options_say_what_the_file_does_not(tmp_path):
