@@ -23,7 +23,7 @@ from fraudguard.policy import DEFAULT_TENANT
 TEMPLATE = "fraudguard.conf.j2"
 
 EMERGENCY_LEASE_SECONDS = 86_400
-"""A day, for emergency calls that met the guard after all: Dial's S() must hold a number, and no such call is longer."""
+"""A day, for emergency calls that met the guard after all: S() must hold a number, and no such call is longer."""
 
 LONGEST_REPORTED = 64
 """Characters of an odd dialled string that are reported to the guard; three times that when percent-encoded."""

@@ -1,0 +1,116 @@
+"""Putting the rendered dialplan where Asterisk reads it: whole or not at all, with the previous one beside it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from fraudguard.config import Settings
+from fraudguard.dialplan import names
+from fraudguard.dialplan.render import split_header
+from fraudguard.errors import InputError, UnreachableError
+
+DEFAULT_PATH = Path("/etc/asterisk/fraudguard.conf")
+
+_NEW_FILE_MODE = 0o644  # Asterisk runs as another user, and the file holds no secret
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What became of the file. `previous` is where the one before is kept, None when there was none."""
+
+    path: Path
+    changed: bool
+    previous: Path | None
+
+
+def install(text: str, path: Path) -> Installed:
+    """Write `text` to `path` atomically; the mode and owner of an earlier file stay.
+
+    Raises InputError when a file that fraudguard did not write is there, UnreachableError when it cannot be written.
+    """
+    target = Path(os.path.realpath(path))  # a link stays a link
+    try:
+        earlier = _earlier(target)
+        if earlier == text:
+            return Installed(path, changed=False, previous=None)
+        previous = None if earlier is None else target.with_name(target.name + ".previous")
+        if previous is not None:
+            _keep(target, previous)
+        _write(text, target)
+    except OSError as error:
+        raise UnreachableError(
+            f"cannot be written: {error.strerror}", where=str(path), fix="check the folder and its rights"
+        ) from None
+    return Installed(path, changed=True, previous=previous)
+
+
+def advice(settings: Settings, path: Path) -> list[str]:
+    """Return what the operator has to add to Asterisk's own files, line by line."""
+    lines = [f"In extensions.conf:  #include {path}", "In each context that phones dial from, one of:"]
+    lines += [f"    include => {names.CONTEXT_OUT.format(trunk=trunk)}" for trunk in sorted(settings.trunks)]
+    lines += [
+        "or, where your dialplan dials by itself, before its Dial:",
+        f"    same => n,Gosub({names.CONTEXT_GUARD},${{EXTEN}},1(TRUNK))",
+        f"    same => n,Dial(PJSIP/${{{names.NUMBER}}}@TRUNK,60,S(${{{names.LEASE}}}))",
+    ]
+    if settings.tenants:
+        lines.append("In pjsip.conf, in the endpoints of each tenant's phones:")
+        lines += [f"    set_var=__{names.TENANT}={tenant}" for tenant in sorted(settings.tenants)]
+    return [*lines, "Then:  asterisk -rx 'dialplan reload'"]
+
+
+def _earlier(target: Path) -> str | None:
+    """Return the file that is there, None when there is none. Raises InputError when it is somebody else's."""
+    try:
+        text = target.read_bytes().decode("utf-8", "surrogateescape")
+    except FileNotFoundError:
+        return None
+    if text and split_header(text) is None:
+        raise InputError(
+            "was not written by fraudguard and is left alone",
+            where=str(target),
+            fix="name another file, or move it away",
+        )
+    return text
+
+
+def _keep(target: Path, previous: Path) -> None:
+    """Give the file a second name, without a moment in which the first is missing."""
+    spare = previous.with_name(f".{previous.name}.{os.getpid()}")
+    os.link(target, spare)
+    spare.replace(previous)
+
+
+def _write(text: str, target: Path) -> None:
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+            _take_over_rights(file.fileno(), target)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _take_over_rights(handle: int, target: Path) -> None:
+    try:
+        earlier = target.stat()
+    except FileNotFoundError:
+        os.fchmod(handle, _NEW_FILE_MODE)
+        return
+    with suppress(PermissionError):  # only root may give a file away; the mode matters more
+        os.fchown(handle, earlier.st_uid, earlier.st_gid)
+    os.fchmod(handle, earlier.st_mode & 0o7777)
