@@ -197,7 +197,7 @@ def _parse_number(number: str, decimal_mark: str, text: str) -> Decimal:
         first, *groups = whole.split(group)
         # 0,125 is a decimal in the other style, 1,250 is a thousand: only full groups after a number are taken
         if not all(len(part) == 3 for part in groups) or first.lstrip("+-") in ("", "0"):
-            style = "--decimal , or ." if decimal_mark == "." else "--decimal ."
+            style = "--decimal-mark ," if decimal_mark == "." else "--decimal-mark ."
             raise BadCellError(
                 f"{shown(text)} does not fit the decimal mark {decimal_mark!r} of this list", f"say {style}"
             )

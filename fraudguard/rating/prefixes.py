@@ -77,20 +77,22 @@ class PrefixTable:
             yield Rate._make((_prefix_of(key), *self._terms[terms]))
 
     def longest(self, digits: str) -> Rate | None:
-        """Return the rate of the longest prefix of `digits` (ASCII digits), or None; None also for other text."""
-        padded = digits[:MAX_DIGITS].ljust(MAX_DIGITS, "0")
-        if not (padded.isdigit() and padded.isascii()):
+        """Return the rate of the longest prefix of `digits`, or None; None also for text that is not ASCII digits."""
+        size = len(digits)
+        if size > MAX_DIGITS:
+            digits, size = digits[:MAX_DIGITS], MAX_DIGITS
+        if size and not (digits.isdigit() and digits.isascii()):
             return None
-        number = int(padded)
+        number = int(digits or "0") * _SPAN[size]
         slot = number // self._bucket
-        keys = self._keys
+        keys, index = self._keys, self._index
         # the key of the number itself, were it a prefix of full length: nothing that matches is greater
         target = number << _LENGTH_BITS | _LENGTH_MASK
-        entry = bisect_right(keys, target, self._index[slot], self._index[slot + 1]) - 1
+        entry = bisect_right(keys, target, index[slot], index[slot + 1]) - 1
         while entry != _NO_PARENT:
             key = keys[entry]
             length = key & _LENGTH_MASK
-            if length <= len(digits) and number - (key >> _LENGTH_BITS) < _SPAN[length]:
+            if length <= size and number - (key >> _LENGTH_BITS) < _SPAN[length]:
                 return _new_tuple(Rate, (digits[:length], *self._terms[self._terms_of[entry]]))
             entry = self._parents[entry]
         return None
