@@ -16,6 +16,7 @@ from fraudguard.cli.attempts import attempts
 from fraudguard.cli.block import block
 from fraudguard.cli.check import check
 from fraudguard.cli.completion import completion
+from fraudguard.cli.dialplan import dialplan
 from fraudguard.cli.grant import grant
 from fraudguard.cli.init import init
 from fraudguard.cli.limit import limit
@@ -45,7 +46,7 @@ def cli(context: click.Context, config: Path | None) -> None:
     context.obj = App(locate(config))
 
 
-for command in (init, run, rates, limit, grant, block, check, attempts, alerts, completion):
+for command in (init, run, rates, limit, grant, block, check, attempts, alerts, dialplan, completion):
     cli.add_command(command)
 
 
