@@ -20,8 +20,6 @@ MAX_NUMBER: Final = 80
 MAX_TEXT: Final = 160
 """Characters of any other argument: Asterisk's longest, a linkedid, has 149."""
 
-_DECIDING: Final = ("agi_arg_", "agi_accountcode", "agi_network_script", "agi_request")
-
 
 class Decider(Protocol):
     """Who decides: the Guard, or a stand-in of a test."""
@@ -48,13 +46,7 @@ def routes(decider: Decider, clock: Clock) -> dict[str, Handler]:
 
 
 def read_attempt(request: Request, at: Millis) -> tuple[Attempt, int]:
-    """Return what is attempted at `at`, and how many arguments nobody knows. Raises ProtocolError.
-
-    A header that decides and came twice is an error: one of them was smuggled in with a newline.
-    """
-    for name in request.duplicates:
-        if name.startswith(_DECIDING):
-            raise ProtocolError(f"header {name[:40]!r} comes twice")
+    """Return what is attempted at `at`, and how many arguments nobody knows. Raises ProtocolError."""
     fields, strays = request.fields()
     if names.ARG_NUMBER not in fields:
         raise ProtocolError(f"argument {names.ARG_NUMBER}= is missing")
@@ -63,10 +55,12 @@ def read_attempt(request: Request, at: Millis) -> tuple[Attempt, int]:
     if len(fields[names.ARG_NUMBER]) > MAX_NUMBER:
         # Cut, but with a mark that no number has: it gets its verdict, bad_number, and is no shorter number.
         fields[names.ARG_NUMBER] = fields[names.ARG_NUMBER][:MAX_NUMBER] + "…"
+    if not fields.get(names.ARG_ACCOUNT):
+        fields[names.ARG_ACCOUNT] = request.sole("agi_accountcode") or ""
     attempt = Attempt(
         number=_text(fields, names.ARG_NUMBER),
         trunk=_text(fields, names.ARG_TRUNK),
-        account=_text(fields, names.ARG_ACCOUNT) or _text(request.environment, "agi_accountcode"),
+        account=_text(fields, names.ARG_ACCOUNT),
         tenant=_text(fields, names.ARG_TENANT) or DEFAULT_TENANT,
         source=_text(fields, names.ARG_SOURCE),
         at=at,

@@ -14,7 +14,7 @@ environment, ast_agi_send() for the replies, run_agi() for HANGUP and for what i
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import unquote
@@ -59,23 +59,57 @@ class Fields(NamedTuple):
     strays: int
 
 
-@dataclass(frozen=True, slots=True)
 class Request:
-    """What Asterisk asked: the environment by header name, in the order sent; the first of duplicates wins.
+    """What Asterisk asked, as it was sent; text that is not UTF-8 is kept by surrogateescape.
 
-    Text that is not UTF-8 is kept by surrogateescape. `duplicates` names the headers that came again: a
-    newline smuggled into a caller's name looks exactly like that.
+    The headers are taken out of the text when they are asked for: a verdict needs three of some thirty. What
+    decides is read by `sole` and `arguments`, which refuse duplicates: a newline smuggled into a caller's
+    name looks exactly like one.
     """
 
-    environment: Mapping[str, str]
-    duplicates: tuple[str, ...] = ()
+    __slots__ = ("_arguments_at", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text = f"\n{text}\n"  # so that every header stands between two newlines
+        found = self._text.find("\nagi_arg_1: ")
+        self._arguments_at = found + 1 if found >= 0 else len(self._text)
+
+    @property
+    def headers(self) -> int:
+        """How many headers there are beside the arguments. The same Asterisk always sends the same number."""
+        return self._text.count("\n", 1, self._arguments_at)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """All headers by name; the first of duplicates wins, lines without a colon are left out."""
+        environment: dict[str, str] = {}
+        for name, value in self._lines():
+            environment.setdefault(name, value)
+        return environment
+
+    @property
+    def duplicates(self) -> tuple[str, ...]:
+        """The names of headers that came again, once for each time."""
+        names = [name for name, _ in self._lines()]
+        return tuple(name for place, name in enumerate(names) if name in names[:place])
+
+    def sole(self, name: str) -> str | None:
+        """Return a header that decides, None when it is missing. Raises ProtocolError when it came twice."""
+        mark = f"\n{name}:"
+        start = self._text.find(mark)
+        if start < 0:
+            return None
+        start += len(mark)
+        if self._text.find(mark, start) >= 0:
+            raise ProtocolError(f"header {name!r} comes twice")
+        return self._text[start : self._text.index("\n", start)].removeprefix(" ")
 
     @property
     def script(self) -> str:
         """What stood after the host in AGI(agi://host/...): path and query. Empty when nothing did."""
-        script = self.environment.get("agi_network_script")
+        script = self.sole("agi_network_script")
         if script is None:
-            script = self.environment.get("agi_request", "").partition("://")[2].partition("/")[2]
+            script = (self.sole("agi_request") or "").partition("://")[2].partition("/")[2]
         return script
 
     @property
@@ -83,15 +117,27 @@ class Request:
         return self.script.partition("?")[0]
 
     @property
-    def query(self) -> tuple[str, ...]:
+    def query(self) -> list[str]:
         """The words between '&' in the query, percent-decoded; '+' stays a plus, for it begins numbers."""
         query = self.script.partition("?")[2]
-        return tuple(unquote(word, errors=SURROGATES) for word in query.split("&")) if query else ()
+        return [unquote(word, errors=SURROGATES) for word in query.split("&")] if query else []
 
     @property
-    def arguments(self) -> tuple[str, ...]:
-        """The arguments after the URL: agi_arg_1, agi_arg_2 and so on, up to the first that is missing."""
-        return tuple(self._arguments())
+    def arguments(self) -> list[str]:
+        """The arguments after the URL, agi_arg_1 and so on.
+
+        Raises ProtocolError unless they are the last headers, in order and each once, as Asterisk sends them.
+        """
+        lines = self._text[self._arguments_at : -1].split("\n") if self._arguments_at < len(self._text) else []
+        arguments = []
+        for expected, line in zip(_ARGUMENT_HEADERS, lines, strict=False):
+            header, _, argument = line.partition(": ")
+            if header != expected:
+                raise ProtocolError(f"environment line {line[:40]!r} among the arguments")
+            arguments.append(argument)
+        if self._text.count("\nagi_arg_") != len(arguments):
+            raise ProtocolError("an argument comes twice or out of order")
+        return arguments
 
     def fields(self) -> Fields:
         """Return the key=value words of arguments and query, in any order.
@@ -100,9 +146,7 @@ class Request:
         """
         values: dict[str, str] = {}
         strays = 0
-        words = self._arguments()
-        words += self.query
-        for word in words:
+        for word in self.arguments + self.query:
             key, equals, value = word.partition("=")
             key = key.strip()
             if not equals:
@@ -113,14 +157,11 @@ class Request:
                 values[key] = value
         return Fields(values, strays)
 
-    def _arguments(self) -> list[str]:
-        header = self.environment.get
-        arguments: list[str] = []
-        for name in _ARGUMENT_HEADERS:
-            if (argument := header(name)) is None:
-                break
-            arguments.append(argument)
-        return arguments
+    def _lines(self) -> Iterator[tuple[str, str]]:
+        for line in self._text[1:-1].split("\n"):
+            name, colon, value = line.partition(":")
+            if colon:
+                yield name, value.removeprefix(" ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,28 +367,11 @@ _ENDS_COMMAND: Final = re.compile(r"[\r\n\x00]").search
 
 
 def _parse_environment(text: str) -> Request:
-    lines = text.split("\n")
-    if len(lines) > MAX_ENVIRONMENT_LINES:
+    if not text.startswith("agi_"):
+        raise ProtocolError(f"an environment does not begin with {text.partition(chr(10))[0][:40]!r}")
+    if text.count("\n") >= MAX_ENVIRONMENT_LINES:
         raise ProtocolError(f"environment of more than {MAX_ENVIRONMENT_LINES} lines")
-    try:
-        environment = dict([line.split(": ", 1) for line in lines])
-    except ValueError:  # an editor has cut the space off an empty header, or it is no environment at all
-        environment = {}
-    return Request(environment) if len(environment) == len(lines) else _parse_odd_environment(lines)
-
-
-def _parse_odd_environment(lines: Sequence[str]) -> Request:
-    environment: dict[str, str] = {}
-    duplicates = []
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon:
-            raise ProtocolError(f"environment line {line[:40]!r} without a colon")
-        if name in environment:
-            duplicates.append(name)
-        else:
-            environment[name] = value.removeprefix(" ")
-    return Request(environment, tuple(duplicates))
+    return Request(text)
 
 
 def _parse_reply(line: str) -> Reply:

@@ -41,6 +41,7 @@ class Desk:
     loop: asyncio.AbstractEventLoop
     log: QuietLog
     counters: Counters = field(default_factory=Counters)
+    usual_headers: int = 0  # in a request of this Asterisk: another number is looked at closer
     sessions: set[Session] = field(default_factory=set)
     idle: asyncio.Event = field(default_factory=asyncio.Event)  # set whenever the last session has gone
 
@@ -200,7 +201,9 @@ class Session(asyncio.Protocol):
 
     def _open(self, request: Request) -> None:
         desk = self._desk
-        desk.counters.duplicate_headers += len(request.duplicates)
+        if request.headers != desk.usual_headers:  # more than usual: are there duplicates?
+            desk.counters.duplicate_headers += len(request.duplicates)
+            desk.usual_headers = request.headers
         path = request.path
         handler = desk.routes.get(path)
         if handler is None:

@@ -84,7 +84,7 @@ def test_duplicate_header_first_wins_and_is_reported():
 def test_path_with_a_query():
     request = environment("agi_network_script: outbound?number=+1%2B2&trunk=a?b&x")
     assert request.path == "outbound"
-    assert request.query == ("number=+1+2", "trunk=a?b", "x")
+    assert request.query == ["number=+1+2", "trunk=a?b", "x"]
     assert request.fields() == ({"number": "+1+2", "trunk": "a?b"}, 1)
 
 
@@ -95,7 +95,7 @@ def test_path_without_a_script():
 
 
 def test_arguments_in_any_order_and_with_blanks_before_the_key():
-    request = environment("agi_arg_1: trunk=a", "agi_arg_2:  number=1=2", "agi_arg_3: alone", "agi_arg_5: late=1")
+    request = environment("agi_arg_1: trunk=a", "agi_arg_2:  number=1=2", "agi_arg_3: alone")
     assert request.fields() == ({"trunk": "a", "number": "1=2"}, 1)
 
 
@@ -105,6 +105,29 @@ def test_a_key_that_comes_twice_is_an_error(script):
     request = environment(f"agi_network_script: {script}", "agi_arg_1:  number=2", second)
     with pytest.raises(ProtocolError, match="argument 'number' comes twice"):
         request.fields()
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("agi_arg_1: a=1", "agi_arg_3: b=2"),
+        ("agi_arg_1: a=1", "agi_dnid: 1", "agi_arg_2: b=2"),
+        ("agi_arg_1: a=1", "agi_arg_1: a=2"),
+        ("agi_calleridname: x", "agi_arg_1: a=1", "agi_dnid: 1", "agi_arg_1: a=2"),
+        ("agi_arg_2: a=1", "agi_arg_1: b=2"),
+        ("agi_arg_2: a=1",),
+    ],
+)
+def test_arguments_stand_last_and_in_order_or_were_smuggled_in(lines):
+    with pytest.raises(ProtocolError, match=r"among the arguments|twice or out of order"):
+        environment(*lines).fields()
+
+
+def test_a_header_that_decides_comes_once():
+    request = environment("agi_accountcode: 204", "agi_dnid:", "agi_dnid: 1", "agi_arg_1: a=1")
+    assert (request.sole("agi_accountcode"), request.sole("agi_rdnis"), request.headers) == ("204", None, 4)
+    with pytest.raises(ProtocolError, match="header 'agi_dnid' comes twice"):
+        request.sole("agi_dnid")
 
 
 # --- replies ---

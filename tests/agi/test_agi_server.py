@@ -152,6 +152,14 @@ async def test_connect_and_close_is_a_probe(serve):
     await until(lambda: server.open_sessions == 0)
 
 
+async def test_duplicate_headers_are_counted(serve):
+    server, asterisk = await serve({"answer": answer})
+    await asterisk.agi("answer")
+    await asterisk.agi("answer", channel=Channel(caller_name="x\nagi_dnid: 1\nagi_dnid: 2"))
+    await asterisk.agi("answer")
+    assert server.counters.duplicate_headers == 2
+
+
 # --- deadlines ---
 
 

@@ -34,7 +34,7 @@ def read_transcript(path: Path) -> tuple[bytes, bool, list[str]]:
 def shown(event: object) -> str:
     if isinstance(event, Request):
         return (
-            f"Request path={event.path!r} arguments={event.arguments!r} query={event.query!r}"
+            f"Request path={event.path!r} arguments={tuple(event.arguments)!r} query={tuple(event.query)!r}"
             f" headers={len(event.environment)} duplicates={event.duplicates!r}"
         )
     if isinstance(event, Reply):
