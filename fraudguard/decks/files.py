@@ -26,7 +26,7 @@ Progress: TypeAlias = Callable[[int, int], None]
 Row: TypeAlias = tuple[int, list[str]]
 """A line number (from 1; a spreadsheet's row) and its cells."""
 
-MAX_EXPANDED = 4 << 30
+MAX_EXPANDED = 1 << 30
 """Bytes read out of a compressed file; a list of a million rows has 100 MB, a decompression bomb has no end."""
 
 SAMPLE_BYTES = 64 << 10
