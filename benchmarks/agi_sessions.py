@@ -10,8 +10,8 @@ Three servers on uvloop, each a process of its own, take turns under the same lo
                what Python can do at most
 
 The generator shares the machine, so besides sessions per second the server's own CPU time per session is
-shown: that figure does not depend on who else was running. Afterwards the verdicts in the database are counted:
-there must be one for every session.
+shown: that figure depends least on who else was running. At last the servers are killed, and the verdicts in the
+database are counted: there must be one for every session.
 """
 
 from __future__ import annotations
@@ -255,7 +255,7 @@ def main() -> None:
         asyncio.run(prepare(folder))
         print(
             f"Python {platform.python_version()}, uvloop {uvloop.__version__}, panoramisk "
-            f"{importlib.metadata.version('panoramisk')}, {os.cpu_count()} cores; {arguments.rounds} rounds of "
+            f"{importlib.metadata.version('panoramisk')}, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}; {arguments.rounds} rounds of "
             f"{arguments.sessions} sessions, {arguments.concurrency} at once"
         )
         report(measure(arguments, folder))
