@@ -254,9 +254,9 @@ def main() -> None:
         folder = Path(name)
         asyncio.run(prepare(folder))
         print(
-            f"Python {platform.python_version()}, uvloop {uvloop.__version__}, panoramisk "
-            f"{importlib.metadata.version('panoramisk')}, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}; {arguments.rounds} rounds of "
-            f"{arguments.sessions} sessions, {arguments.concurrency} at once"
+            f"Python {platform.python_version()}, uvloop {uvloop.__version__}, panoramisk"
+            f" {importlib.metadata.version('panoramisk')}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f};"
+            f" {arguments.rounds} rounds of {arguments.sessions} sessions, {arguments.concurrency} at once"
         )
         report(measure(arguments, folder))
         with contextlib.closing(sqlite3.connect(folder / "fraudguard.db")) as connection:
