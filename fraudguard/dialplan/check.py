@@ -50,7 +50,9 @@ def check(text: str, settings: Settings) -> list[Finding]:
 
     Raises ConfigError when no dialplan can be made of the settings.
     """
-    return sorted([*judge(text), *_stale(text, settings)], key=lambda finding: finding.line)
+    if split_header(text) is None:
+        return [Finding(1, "the first line is not fraudguard's: another program or a hand wrote this file", _ANEW)]
+    return sorted([*_stale(text, settings), *judge(text)], key=lambda finding: finding.line)
 
 
 def judge(text: str) -> list[Finding]:
@@ -71,16 +73,13 @@ def judge(text: str) -> list[Finding]:
 
 def _stale(text: str, settings: Settings) -> Iterator[Finding]:
     """Say how the file differs from what would be written now."""
-    mine = split_header(text)
-    if mine is None:
-        yield Finding(1, "the first line is not fraudguard's: another program or hand wrote this file", _ANEW)
-        return
+    mine, current = split_header(text), split_header(render(settings))
+    assert mine is not None
+    assert current is not None
     header, body = mine
     if header.digest != digest(body):
         yield Finding(1, "the file was changed after fraudguard wrote it", _ANEW)
         return
-    current = split_header(render(settings))
-    assert current is not None
     if body != current[1]:
         pairs = zip(body.split("\n"), current[1].split("\n"), strict=False)
         same = next((place for place, (old, new) in enumerate(pairs) if old != new), body.count("\n"))

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # the harness beside this file: the test tree has no packages
-
-from harness.pbx import Asterisk
-from harness.root import RootUnavailableError, obtain
-from harness.sip import Carrier, Phones
-from harness.waiting import free_port
+from asterisk_harness.pbx import Asterisk
+from asterisk_harness.root import RootUnavailableError, obtain
+from asterisk_harness.sip import Carrier, Phones
+from asterisk_harness.waiting import free_port
 
 from fraudguard.config import Settings
 from fraudguard.dialplan.render import render

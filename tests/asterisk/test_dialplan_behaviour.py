@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from asterisk_harness import standin
+from asterisk_harness.standin import StandIn
+
 from fraudguard.dialplan.render import render
-from harness import standin
-from harness.standin import StandIn
 
 ALLOW = standin.verdict("allow", "ok", "+12025550123", "600")
 EMERGENCY_FORMS = {"911": "911", "9911": "911", "112": "112", "9112": "112", "999": "999"}

@@ -6,8 +6,8 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from harness.service import Service
-from harness.waiting import wait_until
+from asterisk_harness.service import Service
+from asterisk_harness.waiting import wait_until
 
 DOMESTIC = "912025550123"
 BRITAIN = "9011442079460000"  # 0.02 a minute, below the limit

@@ -17,11 +17,11 @@ PACKAGES = "asterisk,asterisk-config,asterisk-modules"
 FINISH = 'touch "$1/etc/hosts" "$1/etc/resolv.conf"'  # mount points: each session binds its own files over them
 BUILD_SECONDS = 900  # a slow mirror; 30 s is usual
 
-_RECIPE = "\n".join((SUITE, PACKAGES, FINISH))
+_RECIPE = f"{SUITE}\n{PACKAGES}\n{FINISH}"
 
 
 class RootUnavailableError(Exception):
-    """This machine cannot run a real Asterisk; the message says why."""
+    """No real Asterisk can run on this machine; the message says why."""
 
 
 def obtain() -> Path:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness.waiting import wait_until
+from asterisk_harness.waiting import wait_until
 
 FRAUDGUARD = Path(sys.executable).with_name("fraudguard")
 

@@ -8,9 +8,9 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.waiting import wait_until
+from asterisk_harness.waiting import wait_until
 
-CONFIG = Path(__file__).parent.parent / "config"
+CONFIG = Path(__file__).parent.parent / "asterisk" / "config"
 
 # $1 the root, $2 the session's folder. Mounts are private to this process and vanish with it.
 _ENTER = """
@@ -49,8 +49,10 @@ class Asterisk:
         """Start and return when it is fully booted."""
         with (self._folder / "stderr").open("wb") as errors:
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "unshare", "-m", "--propagation", "private"]
-                + ["sh", "-c", _ENTER, "asterisk", str(self._root), str(self._folder)],
+                [
+                    *("setpriv", "--pdeathsig", "KILL", "unshare", "-m", "--propagation", "private"),
+                    *("sh", "-c", _ENTER, "asterisk", self._root, self._folder),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,
@@ -78,8 +80,10 @@ class Asterisk:
         """Run one CLI command through Asterisk's own socket."""
         assert self._process is not None
         done = subprocess.run(
-            ["nsenter", "-m", "-t", str(self._process.pid), "chroot", str(self._root)]
-            + ["asterisk", "-C", "/srv/etc/asterisk.conf", "-rx", text],
+            [
+                *("nsenter", "-m", "-t", str(self._process.pid), "chroot", self._root),
+                *("asterisk", "-C", "/srv/etc/asterisk.conf", "-rx", text),
+            ],
             check=True,
             capture_output=True,
             text=True,

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.waiting import free_port, udp_port_is_bound, wait_until
+from asterisk_harness.waiting import free_port, udp_port_is_bound, wait_until
 
-SCENARIOS = Path(__file__).parent.parent / "sipp"
+SCENARIOS = Path(__file__).parent.parent / "asterisk" / "sipp"
 
 # date, time, epoch, direction, call id, CSeq, first line
 _LINE = re.compile(
@@ -61,8 +61,10 @@ class Carrier:
         self._folder.mkdir()
         with (self._folder / "out").open("wb") as output:
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", *_sipp(self.port), "-sf", str(SCENARIOS / "carrier.xml")]
-                + ["-trace_shortmsg", "-shortmessage_file", str(self._trace)],
+                [
+                    *("setpriv", "--pdeathsig", "KILL", *_sipp(self.port), "-sf", SCENARIOS / "carrier.xml"),
+                    *("-trace_shortmsg", "-shortmessage_file", self._trace),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

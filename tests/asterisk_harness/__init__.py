@@ -1,0 +1,1 @@
+"""A real Asterisk with SIPp phones and carriers, and the guards it asks: what tests/asterisk stands on."""
