@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -35,6 +36,8 @@ from fraudguard.store.verdicts import VerdictLog
 WRITE_SECONDS = 1.5
 """How long a commit waits for the write lock: less than a request's deadline, so that a verdict which nobody waits
 for any more is not stored as if it had been given. An import of a million rows holds the lock for 0.7 s."""
+
+OWN_FILES = 100  # database connections, log, listener and what the interpreter opens
 
 log = structlog.get_logger()
 
@@ -96,6 +99,7 @@ async def serve(settings: Settings, clock: Clock, started: Callable[[Service], N
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    _raise_open_files(settings.agi.sessions)
     async with running(settings, clock) as service:
         host, port = service.address
         log.info("listening", host=host, port=port, trunks=sorted(settings.trunks))
@@ -128,6 +132,18 @@ class _Policy:
 
 def _reload_failed(error: StoreError) -> None:
     log.error("operators' edits could not be read; the previous ones stay in force", error=str(error))
+
+
+def _raise_open_files(sessions: int) -> None:
+    """Ask for a file descriptor per session beside our own: the usual soft limit of 1024 would end at 1000 callers."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = sessions + OWN_FILES
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
+    if granted < wanted:
+        log.warning("fewer sessions than configured can be open", sessions=granted - OWN_FILES, open_files=granted)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
