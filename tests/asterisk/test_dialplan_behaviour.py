@@ -130,6 +130,7 @@ def test_quotes_around_a_good_answer_do_not_reach_the_trunk(site, reached):
 
 
 FENCED = {
+    "911": "911",
     # dialled by the American office (9 for a line, area code 202): the number that goes, or None
     "912025550123": "+12025550123",
     "92025550123": "+12025550123",
@@ -151,8 +152,11 @@ FENCED = {
 }
 
 
-def test_the_fence_alone_knows_what_is_domestic(site, reached):
+@pytest.mark.parametrize("matcher", ["false", "true"])
+def test_the_fence_alone_knows_what_is_domestic(site, reached, matcher):
+    site.asterisk.command(f"dialplan set extenpatternmatchnew {matcher}")  # Asterisk has two, and operators choose
     calls = site.phones.dial_all(list(FENCED))  # nobody listens on the guard's port
+    site.asterisk.command("dialplan set extenpatternmatchnew false")
     assert {call.dialled: call.answered for call in calls} == {
         dialled: number is not None for dialled, number in FENCED.items()
     }
@@ -287,20 +291,23 @@ def test_a_name_in_any_script_is_no_reason_to_refuse(site, reached):
 
 
 TREATMENTS = {
-    "congestion": ({"nowhere": "congestion"}, 503),
-    "announcement": ({"nowhere": "announcement", "announcement": "no-such-file"}, 403),
-    "silence": ({"nowhere": "silence", "silence_seconds": 1}, 403),
+    "congestion": ({"nowhere": "congestion"}, 503, "Congestion("),
+    "announcement": ({"nowhere": "announcement", "announcement": "beep"}, 403, "Playing 'beep"),
+    "announcement without a file": ({"nowhere": "announcement", "announcement": "no-such-file"}, 403, "Playback("),
+    "silence": ({"nowhere": "silence", "silence_seconds": 1}, 403, "Ringing("),
 }
 
 
 @pytest.mark.parametrize("treatment", TREATMENTS)
 def test_each_way_to_nowhere_ends_in_a_refusal(site, reached, treatment):
-    options, status = TREATMENTS[treatment]
+    options, status, heard = TREATMENTS[treatment]
     settings = site.settings(dialplan={"guard": f"127.0.0.1:{site.guard_port}", **options})
     assert site.asterisk.load_dialplan(render(settings)) == []
+    mark = site.asterisk.mark()
     with StandIn(site.guard_port, standin.verdict("nowhere", "over_limit", "", "")):
         call = site.phones.dial("901188216123456")
     assert call.status == status
+    assert any(heard in line for line in site.asterisk.logged_since(mark))
     assert reached() == []
 
 
