@@ -30,8 +30,8 @@ def obtain() -> Path:
         raise RootUnavailableError("not root: an Asterisk root cannot be built or entered")
     if not Path("/etc/debian_version").exists():
         raise RootUnavailableError("not a Debian system: mmdebstrap and sip-tester come from there")
-    if subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode:
-        raise RootUnavailableError("unshare -m is not permitted here (a container without CAP_SYS_ADMIN?)")
+    if subprocess.run(["unshare", "-m", "--pid", "--fork", "true"], check=False, capture_output=True).returncode:
+        raise RootUnavailableError("unshare is not permitted here (a container without CAP_SYS_ADMIN?)")
     cache = Path(os.environ.get("FRAUDGUARD_CACHE") or "/var/cache/fraudguard")
     cache.mkdir(parents=True, exist_ok=True)
     with _locked(cache / "asterisk.lock"):
@@ -40,6 +40,13 @@ def obtain() -> Path:
         if not root.exists():
             _build(root)
     return root
+
+
+# A build that is killed takes its children and its mounts with it: nothing goes on writing into the folder.
+_CONTAINED = (
+    *("setpriv", "--pdeathsig", "KILL"),
+    *("unshare", "-m", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"),
+)
 
 
 @contextmanager
@@ -63,6 +70,7 @@ def _build(root: Path) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     _run(
         [
+            *_CONTAINED,
             "mmdebstrap",
             "--quiet",
             "--variant=apt",
