@@ -53,7 +53,9 @@ def hold_together(normaliser: Normaliser, dialled: str) -> None:
         at_home = phonenumbers.is_valid_number_for_region(theirs, home)
         region = home if at_home else phonenumbers.region_code_for_number(theirs)
         region = None if region == "001" else region
-        assert ours == Number(dialled, digits, region, expected_kind(theirs, digits, region, home))
+        kind = expected_kind(theirs, digits, region, home)
+        assert isinstance(ours, Number)
+        assert (ours.dialled, ours.digits, ours.region, ours.kind) == (dialled, digits, region, kind)
     else:
         refused = (Kind.UNKNOWN, Kind.INTERNATIONAL, Kind.PREMIUM, Kind.SATELLITE)
         assert isinstance(ours, BadNumber) or ours.kind in refused
