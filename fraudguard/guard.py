@@ -9,7 +9,7 @@ and the store, behind ports.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,8 +23,8 @@ from fraudguard.rating import Rate
 class Recorder(Protocol):
     """Where verdicts go before they are answered."""
 
-    async def record(self, verdict: Verdict) -> None:
-        """Return when the verdict is committed. Raises StoreError when it cannot be."""
+    def record(self, verdict: Verdict) -> Awaitable[Verdict]:
+        """Return what gives the verdict back once it is committed. This, or that, raises StoreError."""
         ...
 
 
@@ -73,11 +73,12 @@ class Guard:
         self._recorder = recorder
         self._new_call = new_call
 
-    async def decide(self, attempt: Attempt) -> Verdict:
-        """Decide and commit. Raises UnknownTrunkError or StoreError: without a verdict nothing may be allowed."""
-        verdict = judge(self._house, self._policy(), attempt, self._new_call())
-        await self._recorder.record(verdict)
-        return verdict
+    def decide(self, attempt: Attempt) -> Awaitable[Verdict]:
+        """Decide now; what is returned gives the verdict once it is committed.
+
+        Raises UnknownTrunkError, or when awaited StoreError: without a verdict nothing may be allowed.
+        """
+        return self._recorder.record(judge(self._house, self._policy(), attempt, self._new_call()))
 
 
 def judge(house: House, policy: PolicyIndex, attempt: Attempt, call: str = "") -> Verdict:

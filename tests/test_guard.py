@@ -23,6 +23,7 @@ class Memory:
         if self.failure:
             raise self.failure
         self.verdicts.append(verdict)
+        return verdict
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Final, Protocol
 
 from fraudguard import __version__
-from fraudguard.agi.protocol import SURROGATES, ProtocolError, Request
+from fraudguard.agi.protocol import SURROGATES, ProtocolError, Request, set_variables
 from fraudguard.agi.session import Handler, RefusedError, Session
 from fraudguard.clock import Clock, Millis
 from fraudguard.dialplan import names
@@ -24,18 +24,18 @@ MAX_TEXT: Final = 160
 class Decider(Protocol):
     """Who decides: the Guard, or a stand-in of a test."""
 
-    async def decide(self, attempt: Attempt) -> Verdict:
-        """Return the verdict, committed. Raises when there is none."""
+    def decide(self, attempt: Attempt) -> Awaitable[Verdict]:
+        """Return what gives the verdict once it is committed. This, or that, raises when there will be none."""
         ...
 
 
 def routes(decider: Decider, clock: Clock) -> dict[str, Handler]:
     """Return the paths that the generated dialplan asks for."""
 
-    async def outbound(session: Session) -> None:
+    def outbound(session: Session) -> None:
         attempt, unknown = read_attempt(session.request, clock.now())
         session.counters.unknown_keys += unknown
-        await session.set_variables(names.ANSWER, answer(await decider.decide(attempt)))
+        session.answer_when(decider.decide(attempt), lambda verdict: set_variables(names.ANSWER, answer(verdict)))
 
     async def ping(session: Session) -> None:
         reply = await session.command("SET VARIABLE", names.PING, __version__)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from fraudguard.agi import protocol
 from fraudguard.agi.counters import Counters, Failure, QuietLog, harmless
@@ -27,8 +27,11 @@ class RefusedError(PeerError):
     """Asterisk did not carry out a command that had to succeed."""
 
 
-Handler: TypeAlias = Callable[["Session"], Awaitable[None]]
-"""Serves one request. Returns when it has been answered; whatever it raises becomes a failure line."""
+Handler: TypeAlias = Callable[["Session"], Coroutine[Any, Any, None] | None]
+"""Serves one request: arranges the answer with `answer_when`, or is a coroutine that talks with `command` and
+returns when the request has been answered. Whatever is raised becomes a failure line."""
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -47,34 +50,39 @@ class Desk:
 
 
 class Session(asyncio.Protocol):
-    """What a handler works with: `request`, `command`, `set_variables`. Ends with the handler, or at `deadline`.
+    """What a handler works with: `request`, `answer_when`, `command`, `set_variables`.
 
-    `deadline` is in the loop's time; a handler that talks with a caller moves it.
+    Ends with the answer, with the coroutine that a handler is, or at `deadline`. That is in the loop's time; a
+    handler that talks with a caller moves it.
     """
 
     __slots__ = (
+        "_answered",
         "_conversation",
         "_desk",
         "_done",
         "_lost",
         "_peer",
-        "_task",
         "_transport",
         "_waiter",
+        "_work",
+        "_write",
         "deadline",
         "request",
     )
 
     _transport: asyncio.Transport
+    _write: Callable[[Any], bytes]
     request: Request
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._conversation = Conversation()
+        self._answered = False
         self._done = False
         self._lost = False
         self._peer = ""
-        self._task: asyncio.Task[None] | None = None
+        self._work: asyncio.Future[Any] | None = None  # what the answer comes from: a decision or a task
         self._waiter: asyncio.Future[Reply] | None = None
         self.deadline = desk.loop.time() + desk.deadline
 
@@ -89,6 +97,15 @@ class Session(asyncio.Protocol):
         """True once Asterisk said that the caller has gone; commands still work, as far as they need no caller."""
         return self._conversation.hung_up
 
+    def answer_when(self, decided: Awaitable[T], write: Callable[[T], bytes]) -> None:
+        """Send the command that `write` makes of what was `decided`, as soon as it is; its success ends the session.
+
+        A task for every session would cost as much as all that is decided in it.
+        """
+        self._write = write
+        self._work = asyncio.ensure_future(decided, loop=self._desk.loop)
+        self._work.add_done_callback(self._answer)
+
     async def command(self, verb: str, *arguments: str) -> Reply:
         """Send one command and return Asterisk's reply, a refusal (5xx) included.
 
@@ -102,11 +119,14 @@ class Session(asyncio.Protocol):
         Raises RefusedError when it says otherwise, UnsendableError for values that ARRAY() would not keep,
         GoneError when the connection ends first.
         """
-        reply = await self._ask(protocol.set_variables(names, values))
-        if not reply.ok or reply.result != "1":
-            raise RefusedError(f"Asterisk did not set {names[0]}: {reply.code} {harmless(reply.result or reply.extra)}")
+        _demand_set(await self._ask(protocol.set_variables(names, values)))
 
     async def _ask(self, line: bytes) -> Reply:
+        self._send(line)
+        self._waiter = self._desk.loop.create_future()
+        return await self._waiter
+
+    def _send(self, line: bytes) -> None:
         conversation = self._conversation
         if self._done or self._lost or (conversation.ended and conversation.awaiting):
             raise GoneError("the connection is closed")
@@ -115,11 +135,6 @@ class Session(asyncio.Protocol):
         self._transport.write(conversation.ask(line))
         if conversation.ended:  # written all the same: a request typed by hand ends before it is answered
             raise GoneError("the peer ended its side before it could reply")
-        self._waiter = self._desk.loop.create_future()
-        reply = await self._waiter
-        if reply.code >= 500:
-            self._desk.counters.refused_commands += 1
-        return reply
 
     # --- for the server ---
 
@@ -141,8 +156,8 @@ class Session(asyncio.Protocol):
         if kind is not Failure.GONE:
             self._transport.write(protocol.failure(f"{kind.value} {harmless(detail)}".rstrip()))
         self._transport.close()
-        if self._task is not None and self._task is not asyncio.current_task(self._desk.loop):
-            self._task.cancel()
+        if self._work is not None and self._work is not asyncio.current_task(self._desk.loop):
+            self._work.cancel()
 
     # --- asyncio.Protocol ---
 
@@ -167,15 +182,15 @@ class Session(asyncio.Protocol):
     def eof_received(self) -> bool:
         self._conversation.receive(b"")
         self._read_events()
-        return self._task is not None  # what is being decided may still be answered
+        return self._work is not None  # what is being decided may still be answered
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc  # how it ended makes no difference
         self._lost = True
-        if self._task is None and not self._done:
+        if self._work is None and not self._done:
             self._desk.counters.probes += 1
         waiting = self._end_wait()
-        if self._task is not None and not self._task.done() and not waiting:
+        if self._work is not None and not self._work.done() and not waiting:
             self.fail(Failure.GONE, "the peer closed before it was answered")
         self._settle()
 
@@ -190,8 +205,7 @@ class Session(asyncio.Protocol):
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Reply):
-            if self._waiter is not None and not self._waiter.done():
-                self._waiter.set_result(event)
+            self._take_reply(event)
         elif isinstance(event, Request):
             self._open(event)
         elif isinstance(event, End):
@@ -211,38 +225,81 @@ class Session(asyncio.Protocol):
             return
         desk.counters.requests[path] += 1
         self.request = request
-        self._task = desk.loop.create_task(self._serve(handler))
-
-    async def _serve(self, handler: Handler) -> None:
         try:
-            await handler(self)
-        except GoneError as error:
-            self.fail(Failure.GONE, error.what)
-        except RefusedError as error:
-            self.fail(Failure.REFUSED, error.what)
-        except PeerError as error:
-            self.fail(Failure.BAD_REQUEST, str(error))
-        except asyncio.CancelledError:
-            self.fail(Failure.INNER_ERROR, "cancelled")  # unless whoever cancelled has said why
+            dialogue = handler(self)
+        except Exception as error:  # noqa: BLE001  as in _serve
+            self._fail_for(error)
+        else:
+            if dialogue is not None:
+                self._work = desk.loop.create_task(self._serve(dialogue))
+
+    async def _serve(self, dialogue: Coroutine[Any, Any, None]) -> None:
+        try:
+            await dialogue
+        except asyncio.CancelledError as error:
+            self._fail_for(error)
             raise
         except Exception as error:  # noqa: BLE001  a caller is waiting: whatever went wrong, say so and close
-            self.fail(Failure.INNER_ERROR, type(error).__name__, error)
+            self._fail_for(error)
         else:
-            self._done = True
-            self._transport.close()
+            self._end()
         finally:
             if self._lost:  # cancelled, and slow to end
                 self._desk.loop.call_soon(self._settle)
 
+    def _answer(self, work: asyncio.Future[Any]) -> None:
+        try:
+            self._send(self._write(work.result()))
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  as in _serve
+            self._fail_for(error)
+        else:
+            self._answered = True
+
+    def _take_reply(self, reply: Reply) -> None:
+        if reply.code >= 500:
+            self._desk.counters.refused_commands += 1
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(reply)
+        elif self._answered:
+            try:
+                _demand_set(reply)
+            except RefusedError as error:
+                self._fail_for(error)
+            else:
+                self._end()
+
+    def _end(self) -> None:
+        self._done = True
+        self._transport.close()
+
+    def _fail_for(self, error: BaseException) -> None:
+        if isinstance(error, GoneError):
+            self.fail(Failure.GONE, error.what)
+        elif isinstance(error, RefusedError):
+            self.fail(Failure.REFUSED, error.what)
+        elif isinstance(error, PeerError):
+            self.fail(Failure.BAD_REQUEST, str(error))
+        elif isinstance(error, asyncio.CancelledError):
+            self.fail(Failure.INNER_ERROR, "cancelled")  # unless whoever cancelled has said why
+        else:
+            self.fail(Failure.INNER_ERROR, type(error).__name__, error)
+
     def _end_wait(self) -> bool:
-        """Tell a handler that waits for a reply that none will come; False when none waits."""
+        """Tell whoever waits for a reply that none will come; False when nobody waits."""
+        if self._answered:
+            self.fail(Failure.GONE, "the peer closed before it replied")
         if self._waiter is None or self._waiter.done():
             return False
         self._waiter.set_exception(GoneError("the peer closed before it replied"))
         return True
 
     def _settle(self) -> None:
-        if self._task is None or self._task.done():
+        if self._work is None or self._work.done():
             self._desk.sessions.discard(self)
             if not self._desk.sessions:
                 self._desk.idle.set()
+
+
+def _demand_set(reply: Reply) -> None:
+    if not reply.ok or reply.result != "1":
+        raise RefusedError(f"Asterisk did not set the variables: {reply.code} {harmless(reply.result or reply.extra)}")

@@ -178,7 +178,7 @@ async def test_any_number_at_once(log, reader, count):
 
 async def test_waiting_verdicts_share_a_transaction(log, writer, held):
     await turns()
-    tasks = [asyncio.create_task(log.record(verdict(f"c{n}"))) for n in range(50)]
+    tasks = [asyncio.ensure_future(log.record(verdict(f"c{n}"))) for n in range(50)]
     await asyncio.sleep(0)
     version = asyncio.create_task(writer.run(lambda c: c.total_changes))
     held.set()
@@ -204,9 +204,9 @@ async def test_a_failed_commit_fails_all_its_waiters_and_no_others(log, writer, 
 
 async def test_a_full_queue_says_so_at_once(writer, reader, held):
     log = VerdictLog(writer, queue_limit=3, batch_limit=2)
-    first = asyncio.create_task(log.record(verdict("first")))
+    first = asyncio.ensure_future(log.record(verdict("first")))
     await turns()  # the first is being written, behind what holds the thread
-    tasks = [asyncio.create_task(log.record(verdict(f"c{n}"))) for n in range(3)]
+    tasks = [asyncio.ensure_future(log.record(verdict(f"c{n}"))) for n in range(3)]
     await turns()
     with pytest.raises(StoreError, match="3 verdicts are waiting to be stored"):
         await log.record(verdict("too many"))
@@ -217,7 +217,7 @@ async def test_a_full_queue_says_so_at_once(writer, reader, held):
 
 
 async def test_a_cancelled_waiter_harms_nobody(log, reader, held):
-    tasks = [asyncio.create_task(log.record(verdict(f"c{n}"))) for n in range(3)]
+    tasks = [asyncio.ensure_future(log.record(verdict(f"c{n}"))) for n in range(3)]
     await asyncio.sleep(0)
     tasks[1].cancel()
     await asyncio.wait([tasks[1]])
@@ -229,7 +229,7 @@ async def test_a_cancelled_waiter_harms_nobody(log, reader, held):
 
 async def test_close_drains_and_then_refuses(writer, reader, held):
     log = VerdictLog(writer, batch_limit=2)
-    tasks = [asyncio.create_task(log.record(verdict(f"c{n}"))) for n in range(7)]
+    tasks = [asyncio.ensure_future(log.record(verdict(f"c{n}"))) for n in range(7)]
     await asyncio.sleep(0)
     closing = asyncio.create_task(log.close())
     await asyncio.sleep(0)
@@ -244,7 +244,7 @@ async def test_close_drains_and_then_refuses(writer, reader, held):
 
 async def test_nobody_hangs_when_the_worker_is_cancelled(writer, held):
     log = VerdictLog(writer, batch_limit=1)
-    tasks = [asyncio.create_task(log.record(verdict(f"c{n}"))) for n in range(2)]
+    tasks = [asyncio.ensure_future(log.record(verdict(f"c{n}"))) for n in range(2)]
     await turns()
     log._worker.cancel()
     results = await asyncio.gather(*tasks, return_exceptions=True)
