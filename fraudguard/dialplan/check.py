@@ -23,6 +23,7 @@ _LEASE_OPTION = f"S(${{{names.LEASE}}})"
 _DECISION = f"{names.CONTEXT_DECIDE},s,1("
 _RAW = (names.DIALLED, names.CALLER, names.CALLERID)  # hold what a phone sent, whatever it was
 _RAW_USE = re.compile(r"(?P<guard>LEN\(|URIENCODE\(|FILTER\([^$()]*,|)\$\{(?P<name>" + "|".join(_RAW) + r")\b")
+_KEEPING = {f"LOCAL({names.DIALLED})=${{{source}}}" for source in ("EXTEN", names.CALLER, names.CALLERID)}
 _NAME_USE = re.compile(r"\$\{(\w+)(\()?")
 _SET = re.compile(r"(?:(\w+)\()?(\w+)\)?=")
 
@@ -168,7 +169,7 @@ def _emergency_contents(dialplan: Dialplan) -> Iterator[Finding]:
     for context in dialplan.contexts.values():
         if not _is_emergency(context):
             continue
-        applications = {"Set", "Return"} if context.name == names.CONTEXT_EMERGENCY_RETURN else {"Dial", "Hangup"}
+        applications = {"Goto"} if context.name == names.CONTEXT_EMERGENCY_RETURN else {"Dial", "Hangup"}
         for extension in context.extensions:
             if not extension.pattern.isdecimal():
                 yield Finding(extension.line, f"{extension.pattern} is not an emergency number", _ANEW)
@@ -205,13 +206,14 @@ def _uncleared_questions(dialplan: Dialplan) -> Iterator[Finding]:
 def _raw_strings(dialplan: Dialplan) -> Iterator[Finding]:
     """What a phone sent may hold '&', '/', ',' or worse: it is measured, filtered and encoded, never used."""
     for context in dialplan.contexts.values():
-        fenced = context.name.startswith(names.CONTEXT_FENCE)  # there EXTEN is digits and plus signs already
+        digits_only = context.name == names.CONTEXT_URGENT or context.name.startswith(names.CONTEXT_FENCE)
         for step in context.steps():
-            if not fenced and "${EXTEN" in step.argument:
+            if step.argument in _KEEPING:
+                continue
+            if not digits_only and "${EXTEN" in step.argument:
                 yield Finding(step.line, f"{step} uses what was dialled as it came", _ANEW)
-            kept = step.argument == f"LOCAL({names.DIALLED})=${{{names.CALLERID}}}"
             for use in _RAW_USE.finditer(step.argument):
-                if not use["guard"] and not kept:
+                if not use["guard"]:
                     yield Finding(step.line, f"{step} uses {use['name']} as it came", _ANEW)
 
 

@@ -38,7 +38,8 @@ CONTEXT_OUT: Final = "fraudguard-out-{trunk}"
 CONTEXT_EMERGENCY: Final = "fraudguard-emergency-{trunk}"
 
 # Contexts behind those: parts of the machine that nobody includes by hand.
-CONTEXT_EMERGENCY_RETURN: Final = "fraudguard-emergency"  # an emergency number met in a Gosub: returns at once
+CONTEXT_EMERGENCY_RETURN: Final = "fraudguard-emergency"  # an emergency number met in a Gosub: returns unasked
+CONTEXT_URGENT: Final = "fraudguard-urgent"  # the answer that it returns with
 CONTEXT_ASKED: Final = "fraudguard-asked"  # what Gosub(fraudguard,..) reaches when it is no emergency
 CONTEXT_GUARDED: Final = "fraudguard-guarded-{trunk}"  # the same for the included form: asks, then dials
 CONTEXT_DECIDE: Final = "fraudguard-decide"  # the one place that asks the guard and reads its answer

@@ -62,7 +62,7 @@ class Carrier:
         with (self._folder / "out").open("wb") as output:
             self._process = subprocess.Popen(
                 [
-                    *("setpriv", "--pdeathsig", "KILL", *_sipp(self.port), "-sf", SCENARIOS / "carrier.xml"),
+                    *(*_sipp(self.port), "-sf", SCENARIOS / "carrier.xml"),
                     *("-trace_shortmsg", "-shortmessage_file", self._trace),
                 ],
                 stdin=subprocess.DEVNULL,
@@ -134,4 +134,4 @@ def _outcome(dialled: str, messages: list[Message]) -> Call:
 
 
 def _sipp(port: int) -> list[str]:
-    return ["sipp", "-i", "127.0.0.1", "-p", str(port), "-nostdin"]
+    return ["setpriv", "--pdeathsig", "KILL", "sipp", "-i", "127.0.0.1", "-p", str(port), "-nostdin"]

@@ -14,7 +14,7 @@ BREAKAGES = {
     "an unknown context": ("[fraudguard-fence-rest]", "[evil]\n[fraudguard-fence-rest]", "unknown context evil"),
     "an unknown application": ("Congestion(10)", "System(reboot)", "unknown application System"),
     "an unknown variable": ("number=${FRAUDGUARD_ASKED}", "number=${CALLERIDNUM}", "unknown variable CALLERIDNUM"),
-    "an unknown function": ("trunk=${ARG1}", "trunk=${SHELL(id)}", "unknown function SHELL"),
+    "an unknown function": ("linkedid=${CHANNEL(linkedid)}", "linkedid=${SHELL(id)}", "unknown function SHELL"),
     "a variable set that nobody knows": ("Set(FRAUDGUARD_REASON=fence)", "Set(REASON=x)", "sets the unknown variable"),
     "a function set that nobody knows": ("Set(FRAUDGUARD_REASON=fence)", "Set(DB(x)=x)", "sets the unknown variable"),
     "an include that is not there": (
