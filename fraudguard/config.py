@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from fraudguard.errors import ConfigError
 
 CONFIG_NAME = "fraudguard.toml"
+ENV_PREFIX = "FRAUDGUARD_"
 
 NAME_PATTERN = r"^[A-Za-z0-9_-]{1,40}$"
 
@@ -92,6 +94,13 @@ class Agi(_Section):
     deadline_seconds: float = Field(default=2.0, gt=0, le=30)  # a request's own deadline
     sessions: int = Field(default=10_000, ge=1)  # at once; more are turned away with a failure line
 
+    @field_validator("allow")
+    @classmethod
+    def _allow_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            ipaddress.ip_network(text, strict=False)  # its ValueError says which text is none, and why
+        return value
+
 
 class Policy(_Section):
     """What the verdict is made with beside the operators' edits."""
@@ -120,7 +129,7 @@ class Log(_Section):
 class Settings(BaseSettings):
     """The whole of fraudguard.toml."""
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix="FRAUDGUARD_", env_nested_delimiter="__")
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix=ENV_PREFIX, env_nested_delimiter="__")
 
     currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
     numbering: Numbering = Numbering()
@@ -131,7 +140,7 @@ class Settings(BaseSettings):
     policy: Policy = Policy()
     dialplan: DialplanSettings = DialplanSettings()
     log: Log = Log()
-    path: Path = Field(default=Path(CONFIG_NAME), exclude=True)  # the file these settings were read from
+    _path: Path = PrivateAttr(default=Path(CONFIG_NAME))
 
     @classmethod
     def settings_customise_sources(
@@ -144,6 +153,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         # The environment outranks the file, which arrives as init arguments (see load).
         return env_settings, init_settings
+
+    @property
+    def path(self) -> Path:
+        """The file these settings were read from."""
+        return self._path
 
     @property
     def database(self) -> Path:
@@ -171,12 +185,12 @@ def load(path: Path) -> Settings:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"is not valid TOML: {error}", where=str(path)) from None
     try:
-        return Settings(**values, path=path)
+        settings = Settings(**values)
     except ValidationError as error:
         complaints = [_complaint(problem) for problem in error.errors()]
         raise ConfigError("\n  ".join(complaints), where=str(path)) from None
-    except TypeError:  # a top-level key 'path' collides with ours
-        raise ConfigError("path: unknown key", where=str(path), fix="did you mean store.path?") from None
+    settings._path = path  # noqa: SLF001  (ours; private so that no key and no variable can set it)
+    return settings
 
 
 def locate(explicit: Path | None) -> Path:
@@ -187,6 +201,9 @@ def locate(explicit: Path | None) -> Path:
 def _complaint(problem: Any) -> str:
     place = [str(part) for part in problem["loc"]]
     key = ".".join(place)
+    variable = f"{ENV_PREFIX}{'__'.join(place)}".upper()
+    if variable in os.environ:
+        return f"{key}: {problem['msg']} (found {os.environ[variable]!r} in ${variable}, which outranks this file)"
     if problem["type"] != "extra_forbidden":
         return f"{key}: {problem['msg']} (found {problem.get('input')!r})"
     near = difflib.get_close_matches(place[-1], _known_keys(place[:-1]), n=1)
@@ -204,4 +221,4 @@ def _known_keys(place: list[str]) -> list[str]:
             section = inner
         elif section is Settings and part in Settings.model_fields:
             section = Settings.model_fields[part].annotation
-    return sorted(name for name in section.model_fields if name != "path" or section is not Settings)
+    return sorted(section.model_fields)

@@ -12,11 +12,12 @@ from fraudguard.rating import Rate
 
 
 def build_house(settings: Settings) -> House:
-    """Compile the settings. Raises ConfigError naming the section of a tenant whose numbering makes no sense."""
+    """Compile the settings. Raises ConfigError naming file, section and key of a numbering that makes no sense."""
+    file = settings.path
     return House(
         trunks={name: trunk.deck for name, trunk in settings.trunks.items()},
-        tenancies={name: _tenancy(settings.numbering_of(name), f"tenants.{name}") for name in settings.tenants},
-        fallback=_tenancy(settings.numbering, "numbering"),
+        tenancies={name: _tenancy(settings.numbering_of(name), f"{file}: tenants.{name}") for name in settings.tenants},
+        fallback=_tenancy(settings.numbering, f"{file}: numbering"),
         lease_seconds=settings.policy.lease_seconds,
         shadow=frozenset(Reason(rule) for rule in settings.policy.shadow),
     )
@@ -40,7 +41,8 @@ def _tenancy(numbering: Numbering, section: str) -> Tenancy:
     try:
         normaliser = Normaliser(home_plan(numbering))
     except ConfigError as error:
-        raise ConfigError(error.what, where=error.where.replace("numbering", section, 1), fix=error.fix) from None
+        key = error.where.removeprefix("numbering.")
+        raise ConfigError(error.what, where=f"{section}.{key}", fix=error.fix) from None
     return Tenancy(normaliser, {code: _service_rate(code, price) for code, price in numbering.service_codes.items()})
 
 

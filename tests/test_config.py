@@ -45,6 +45,7 @@ def test_a_tenant_overrides_only_what_it_names(write):
         ("[tenants.acme]\nhoem = 'US'", "tenants.acme.hoem: unknown key (did you mean tenants.acme.home?)"),
         ("[policy]\nzzzz = 1", "policy.zzzz: unknown key (known: lease_seconds, shadow)"),
         ("path = 'x'", "path: unknown key"),
+        ("[agi]\nallow = ['nowhere']", "agi.allow: "),
         ("currency = 'dollars'", "currency: "),
         ("[agi]\nport = 'x'", "agi.port: "),
         ("[trunks.main]\ndial = 'PJSIP/{number}@main'", "trunks.main.deck: "),
@@ -84,6 +85,18 @@ def test_the_environment_outranks_the_file(write, monkeypatch):
     monkeypatch.setenv("FRAUDGUARD_AGI__PORT", "4000")
     assert load(write("[agi]\nport = 5000\nhost = '127.0.0.2'")).agi.port == 4000
     assert load(write("[agi]\nport = 5000\nhost = '127.0.0.2'")).agi.host == "127.0.0.2"
+
+
+def test_a_wrong_variable_is_blamed_on_the_variable(write, monkeypatch):
+    monkeypatch.setenv("FRAUDGUARD_AGI__PORT", "many")
+    with pytest.raises(ConfigError, match=r"agi\.port: .*found 'many' in \$FRAUDGUARD_AGI__PORT"):
+        load(write("[agi]\nport = 5000"))
+
+
+def test_no_variable_moves_the_file(write, monkeypatch):
+    monkeypatch.setenv("FRAUDGUARD_PATH", "/elsewhere/x.toml")
+    path = write("")
+    assert load(path).path == path
 
 
 def test_the_file_is_found_by_option_then_environment_then_here(monkeypatch):

@@ -11,7 +11,7 @@ import rich_click as click
 
 from fraudguard import __version__
 from fraudguard.cli.alerts import alerts
-from fraudguard.cli.app import App
+from fraudguard.cli.app import App, printable
 from fraudguard.cli.attempts import attempts
 from fraudguard.cli.block import block
 from fraudguard.cli.check import check
@@ -24,6 +24,8 @@ from fraudguard.cli.rates import rates
 from fraudguard.cli.run import run
 from fraudguard.config import locate
 from fraudguard.errors import FraudguardError
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 @click.group(
@@ -53,15 +55,49 @@ for command in (init, run, rates, limit, grant, block, check, attempts, alerts, 
 def main() -> None:
     """Run the command line; ends the process with the exit status that the contract promises."""
     try:
-        cli(prog_name="fraudguard")  # click ends with 0, with 2 on wrong usage, or as a command says
-    except FraudguardError as error:
-        click.echo(f"fraudguard: {error}", err=True)
-        sys.exit(error.exit_status)
-    except BrokenPipeError:
-        # the reader of a pipe has gone (`fraudguard attempts | head`): not an error, but nothing more can be said
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except Exception:  # noqa: BLE001  (the outermost frame: status 4 is the contract for our own defects)
-        traceback.print_exc()
-        click.echo("fraudguard: inner error; please report it with the lines above", err=True)
-        sys.exit(4)
+        # Not click's standalone mode: its statuses are others than ours, and 1 means "the answer is no" here.
+        ended = cli(prog_name="fraudguard", standalone_mode=False)
+        sys.stdout.flush()
+        status = ended if isinstance(ended, int) else 0
+    except SystemExit as end:
+        if not isinstance(end.__context__, BrokenPipeError):  # click's answer to it is 1
+            raise
+        status = _reader_gone()
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the outermost frame)
+        status = _status_of(error)
+    sys.exit(status)
+
+
+def _status_of(error: BaseException) -> int:
+    """Tell the operator what went wrong, and return the exit status that goes with it."""
+    match error:
+        case FraudguardError():
+            _complain(str(error))
+            status = error.exit_status
+        case click.UsageError():
+            hint = f" (see '{error.ctx.command_path} --help')" if error.ctx else ""
+            _complain(f"{error.format_message()}{hint}")
+            status = 2
+        case click.FileError():
+            _complain(error.format_message())
+            status = 3
+        case click.Abort() | KeyboardInterrupt():
+            _complain("interrupted")
+            status = INTERRUPTED
+        case BrokenPipeError():
+            status = _reader_gone()
+        case _:
+            traceback.print_exception(error)
+            _complain("inner error; please report it with the lines above")
+            status = 4
+    return status
+
+
+def _complain(text: str) -> None:
+    click.echo(f"fraudguard: {printable(text, lines=True)}", err=True)
+
+
+def _reader_gone() -> int:
+    """Go quietly when the reader of a pipe has gone (`fraudguard attempts | head`): that is no error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains when it flushes at the end
+    return 0

@@ -13,18 +13,22 @@ from fraudguard.cli.app import (
     json_option,
     print_json,
     print_table,
-    run_async,
     show_instant,
     show_money,
 )
 from fraudguard.clock import format_instant
-from fraudguard.store import open_reader, open_writer
 from fraudguard.store.alerts import LIST_LIMIT, Alert, ack_alert, list_alerts
 
 
-@click.group()
-def alerts() -> None:
-    """What a person should know: refusals, folded by account, source and number, with the count of tries."""
+@click.group(invoke_without_command=True, epilog=examples("alerts", "alerts list --json", "alerts ack 12"))
+@click.pass_context
+def alerts(context: click.Context) -> None:
+    """What a person should know: refusals, folded by account, source and number, with the count of tries.
+
+    Without a verb: list.
+    """
+    if context.invoked_subcommand is None:
+        context.invoke(list_)
 
 
 @alerts.command("list", epilog=examples("alerts list", "alerts list --all --json"))
@@ -36,12 +40,7 @@ def alerts() -> None:
 @click.pass_obj
 def list_(app: App, acked: bool, limit: int, as_json: bool) -> None:
     """Show the open alerts, the newest first."""
-
-    async def work() -> tuple[Alert, ...]:
-        async with await open_reader(app.settings.database) as reader:
-            return await reader.read(partial(list_alerts, acked=acked, limit=limit))
-
-    found = run_async(work())
+    found = app.read(partial(list_alerts, acked=acked, limit=limit))
     if as_json:
         print_json([_document(alert, app.settings.currency) for alert in found])
         return
@@ -74,12 +73,7 @@ def list_(app: App, acked: bool, limit: int, as_json: bool) -> None:
 @click.pass_obj
 def ack(app: App, alert_id: int) -> None:
     """Acknowledge the alert ID: the next refusal of its kind raises a new one."""
-
-    async def work() -> None:
-        async with await open_writer(app.settings.database) as writer:
-            await ack_alert(writer, alert_id, author=app.author, now=app.clock.now())
-
-    run_async(work())
+    app.write(partial(ack_alert, alert_id=alert_id, author=app.author, now=app.clock.now()))
     click.echo(f"alert {alert_id} acknowledged")
 
 

@@ -6,6 +6,7 @@ import asyncio
 import getpass
 import json
 import os
+import sqlite3
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,7 @@ from fraudguard.config import Settings
 from fraudguard.errors import InputError
 from fraudguard.money import Micros, format_amount
 from fraudguard.policy import DEFAULT_TENANT, Scope
+from fraudguard.store import Writer, open_reader, open_writer
 
 _T = TypeVar("_T")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -43,6 +45,24 @@ class App:
     def author(self) -> str:
         """Who makes an edit: the login behind sudo, else the user."""
         return os.environ.get("SUDO_USER") or getpass.getuser()
+
+    def read(self, function: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Run `function` in one read transaction. Raises StoreError."""
+
+        async def work() -> _T:
+            async with await open_reader(self.settings.database) as reader:
+                return await reader.read(function)
+
+        return asyncio.run(work())
+
+    def write(self, edit: Callable[[Writer], Coroutine[Any, Any, _T]]) -> _T:
+        """Run one edit of the store. Raises StoreError, and whatever the edit raises."""
+
+        async def work() -> _T:
+            async with await open_writer(self.settings.database) as writer:
+                return await edit(writer)
+
+        return asyncio.run(work())
 
     def scope(self, tenant: str | None, account: str | None) -> Scope:
         """Build a scope from --tenant and --account. An account without a tenant is of the default tenant.
@@ -71,11 +91,6 @@ class App:
         if instant <= self.clock.now():
             raise InputError(f"{text!r} is in the past", where=option, fix="give a time to come")
         return instant
-
-
-def run_async(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run a command's asynchronous part."""
-    return asyncio.run(work)
 
 
 def scope_options(command: _Command) -> _Command:
@@ -110,9 +125,15 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
     console.print(table)
 
 
-def printable(text: str) -> str:
-    """Escape what is not printable: what was dialled is an attacker's text, and a terminal obeys escape codes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+def printable(text: str, *, lines: bool = False) -> str:
+    """Escape what is not printable: what was dialled is an attacker's text, and a terminal obeys escape codes.
+
+    With `lines`, line feeds stay.
+    """
+    return "".join(
+        c if c.isprintable() or (lines and c == "\n") else c.encode("unicode_escape", "surrogatepass").decode()
+        for c in text
+    )
 
 
 def show_money(amount: Micros | None) -> str | None:

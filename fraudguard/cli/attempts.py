@@ -12,7 +12,6 @@ from fraudguard.cli.app import (
     json_option,
     print_json,
     print_table,
-    run_async,
     scope_options,
     show_instant,
     show_money,
@@ -20,7 +19,6 @@ from fraudguard.cli.app import (
 from fraudguard.clock import format_instant, parse_instant
 from fraudguard.policy import Ruling
 from fraudguard.policy.ruling import as_json as ruling_json
-from fraudguard.store import open_reader
 from fraudguard.store.attempts import LIST_LIMIT, Filter, Refusals, list_attempts, list_refusals
 
 
@@ -56,19 +54,9 @@ def attempts(
     instant = None if since is None else parse_instant(since, where="--since")
     wanted = Filter(scope.tenant, scope.account, instant, refused)
     if by is None:
-        _show_attempts(app, run_async(_read_attempts(app, wanted, limit)), as_json=as_json)
+        _show_attempts(app, app.read(partial(list_attempts, wanted=wanted, limit=limit)), as_json=as_json)
     else:
-        _show_refusals(app, run_async(_read_refusals(app, wanted, limit)), as_json=as_json)
-
-
-async def _read_attempts(app: App, wanted: Filter, limit: int) -> tuple[Ruling, ...]:
-    async with await open_reader(app.settings.database) as reader:
-        return await reader.read(partial(list_attempts, wanted=wanted, limit=limit))
-
-
-async def _read_refusals(app: App, wanted: Filter, limit: int) -> tuple[Refusals, ...]:
-    async with await open_reader(app.settings.database) as reader:
-        return await reader.read(partial(list_refusals, wanted=wanted, limit=limit))
+        _show_refusals(app, app.read(partial(list_refusals, wanted=wanted, limit=limit)), as_json=as_json)
 
 
 def _show_attempts(app: App, rulings: tuple[Ruling, ...], *, as_json: bool) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import partial
 
 import rich_click as click
 
-from fraudguard.cli.app import App, examples, json_option, run_async, scope_options
+from fraudguard.cli.app import App, examples, json_option, scope_options
 from fraudguard.cli.lasting import lasting_options, parse_prefix, print_lasting, show_prefix, show_until
 from fraudguard.errors import InputError
 from fraudguard.policy import EVERYBODY, Block
-from fraudguard.store import open_reader, open_writer, policies
+from fraudguard.store import policies
 
 
 @click.group()
@@ -48,13 +49,17 @@ def add(
         )
     ends = app.future(until, "--until")
 
-    async def work() -> Block:
-        async with await open_writer(app.settings.database) as writer:
-            return await policies.add_block(
-                writer, scope, digits, network, until=ends, reason=reason, author=app.author, now=app.clock.now()
-            )
-
-    added = run_async(work())
+    add_block = partial(
+        policies.add_block,
+        scope=scope,
+        prefix=digits,
+        source=network,
+        until=ends,
+        reason=reason,
+        author=app.author,
+        now=app.clock.now(),
+    )
+    added = app.write(add_block)
     click.echo(f"block {added.id}: {_sentence(added)}")
 
 
@@ -63,12 +68,9 @@ def add(
 @click.pass_obj
 def list_(app: App, as_json: bool) -> None:
     """Show the blocks that were not removed, the expired ones too."""
-
-    async def work() -> tuple[Block, ...]:
-        async with await open_reader(app.settings.database) as reader:
-            return await reader.read(policies.list_blocks)
-
-    print_lasting(app, run_async(work()), ("source", "source", lambda entry: entry.source), as_json=as_json)
+    print_lasting(
+        app, app.read(policies.list_blocks), ("source", "source", lambda entry: entry.source), as_json=as_json
+    )
 
 
 @block.command(epilog=examples("block remove 3"))
@@ -76,12 +78,7 @@ def list_(app: App, as_json: bool) -> None:
 @click.pass_obj
 def remove(app: App, block_id: int) -> None:
     """Remove the block ID."""
-
-    async def work() -> None:
-        async with await open_writer(app.settings.database) as writer:
-            await policies.remove_block(writer, block_id, author=app.author, now=app.clock.now())
-
-    run_async(work())
+    app.write(partial(policies.remove_block, block_id=block_id, author=app.author, now=app.clock.now()))
     click.echo(f"block {block_id} removed")
 
 

@@ -6,7 +6,7 @@ import sqlite3
 
 import rich_click as click
 
-from fraudguard.cli.app import App, examples, json_option, print_json, printable, run_async
+from fraudguard.cli.app import App, examples, json_option, print_json, printable
 from fraudguard.clock import parse_instant
 from fraudguard.errors import InputError
 from fraudguard.guard import judge
@@ -14,7 +14,7 @@ from fraudguard.house import build_house
 from fraudguard.numbering import BadNumber
 from fraudguard.policy import DEFAULT_TENANT, Attempt, PolicyIndex, Ruling, Snapshot, explain, flatten
 from fraudguard.policy.ruling import as_json as ruling_json
-from fraudguard.store import open_reader, policies
+from fraudguard.store import policies
 from fraudguard.store.rates import load_deck
 
 
@@ -55,7 +55,7 @@ def check(
     app.scope(tenant, account or None)
     instant = app.clock.now() if at is None else parse_instant(at, where="--at")
     attempt = Attempt(number, trunk, account, tenant, source, instant)
-    ruling = run_async(_judge(app, attempt))
+    ruling = _judge(app, attempt)
     if as_json:
         print_json(ruling_json(ruling, settings.currency))
     else:
@@ -64,7 +64,7 @@ def check(
     context.exit(0 if ruling.outcome == "allow" else 1)
 
 
-async def _judge(app: App, attempt: Attempt) -> Ruling:
+def _judge(app: App, attempt: Attempt) -> Ruling:
     house = build_house(app.settings)
     deck = house.trunks[attempt.trunk]
     number = house.tenancy_of(attempt.tenant).normaliser.normalise(attempt.number)
@@ -79,6 +79,4 @@ async def _judge(app: App, attempt: Attempt) -> Ruling:
             blocks=policies.list_blocks(connection),
         )
 
-    async with await open_reader(app.settings.database) as reader:
-        policy = PolicyIndex(await reader.read(snapshot))
-    return flatten(judge(house, policy, attempt))
+    return flatten(judge(house, PolicyIndex(app.read(snapshot)), attempt))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import rich_click as click
@@ -51,9 +50,10 @@ def install_(app: App, path: Path) -> None:
 @dialplan.command("check", epilog=examples("dialplan check", "dialplan check /etc/asterisk/fraudguard.conf --json"))
 @_PATH
 @json_option
-@click.pass_obj
-def check_(app: App, path: Path, as_json: bool) -> None:
+@click.pass_context
+def check_(context: click.Context, path: Path, as_json: bool) -> None:
     """Read the dialplan at PATH back: is it whole, safe, and today's? Exit status 1 when it is not."""
+    app: App = context.obj
     findings = check(_read(path), app.settings)
     if as_json:
         print_json([{"line": finding.line, "what": finding.what, "fix": finding.fix} for finding in findings])
@@ -62,8 +62,7 @@ def check_(app: App, path: Path, as_json: bool) -> None:
             click.echo(f"{path}:{finding}")
         if not findings:
             click.echo(f"{path}: in order")
-    if findings:
-        sys.exit(1)
+    context.exit(1 if findings else 0)
 
 
 def _read(path: Path) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import rich_click as click
 
-from fraudguard.cli.app import App, examples, json_option, run_async, scope_options
+from fraudguard.cli.app import App, examples, json_option, scope_options
 from fraudguard.cli.lasting import lasting_options, parse_prefix, print_lasting, show_prefix, show_until
 from fraudguard.errors import InputError
 from fraudguard.money import format_amount, parse_amount
 from fraudguard.policy import EVERYBODY, Grant
-from fraudguard.store import open_reader, open_writer, policies
+from fraudguard.store import policies
 
 
 @click.group()
@@ -53,20 +55,17 @@ def add(
     highest = None if max_price is None else parse_amount(max_price, where="--max-price")
     ends = app.future(until, "--until")
 
-    async def work() -> Grant:
-        async with await open_writer(app.settings.database) as writer:
-            return await policies.add_grant(
-                writer,
-                scope,
-                digits,
-                highest=highest,
-                until=ends,
-                reason=reason,
-                author=app.author,
-                now=app.clock.now(),
-            )
-
-    added = run_async(work())
+    add_grant = partial(
+        policies.add_grant,
+        scope=scope,
+        prefix=digits,
+        highest=highest,
+        until=ends,
+        reason=reason,
+        author=app.author,
+        now=app.clock.now(),
+    )
+    added = app.write(add_grant)
     click.echo(f"grant {added.id}: {_sentence(added, app.settings.currency)}")
 
 
@@ -75,12 +74,7 @@ def add(
 @click.pass_obj
 def list_(app: App, as_json: bool) -> None:
     """Show the grants that were not removed, the expired ones too."""
-
-    async def work() -> tuple[Grant, ...]:
-        async with await open_reader(app.settings.database) as reader:
-            return await reader.read(policies.list_grants)
-
-    print_lasting(app, run_async(work()), ("up to", "highest", _highest), as_json=as_json)
+    print_lasting(app, app.read(policies.list_grants), ("max price", "max_price", _highest), as_json=as_json)
 
 
 @grant.command(epilog=examples("grant remove 7"))
@@ -88,12 +82,7 @@ def list_(app: App, as_json: bool) -> None:
 @click.pass_obj
 def remove(app: App, grant_id: int) -> None:
     """Remove the grant ID."""
-
-    async def work() -> None:
-        async with await open_writer(app.settings.database) as writer:
-            await policies.remove_grant(writer, grant_id, author=app.author, now=app.clock.now())
-
-    run_async(work())
+    app.write(partial(policies.remove_grant, grant_id=grant_id, author=app.author, now=app.clock.now()))
     click.echo(f"grant {grant_id} removed")
 
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from string import Template
 
 import rich_click as click
 
-from fraudguard.cli.app import App, examples, run_async
+from fraudguard.cli.app import App, examples
 from fraudguard.cli.rates_import import import_sample
-from fraudguard.config import NAME_PATTERN, Settings, load
+from fraudguard.config import NAME_PATTERN, load
 from fraudguard.errors import InputError, UnreachableError
 from fraudguard.house import build_house
 from fraudguard.store import create_database
 
 SAMPLE_DECK = "sample"
+SAMPLE_CURRENCY = "USD"
 
 
 @click.command(
@@ -38,24 +42,24 @@ def init(app: App, home: str, currency: str, trunk: str, sample: bool) -> None:
     for option, value in (("--home", home), ("--currency", currency), ("--trunk", trunk)):
         if not re.fullmatch(NAME_PATTERN, value):
             raise InputError(f"{value[:60]!r} will not do", where=option, fix="letters, digits, - and _, at most 40")
-    deck = SAMPLE_DECK if sample else trunk
+    if sample and currency != SAMPLE_CURRENCY:
+        raise InputError(f"the sample prices are in {SAMPLE_CURRENCY}", where="--sample", fix="leave --currency out")
     template = Template((resources.files("fraudguard.data") / "fraudguard.toml").read_text(encoding="utf-8"))
-    text = template.substitute(home=home, currency=currency, trunk=trunk, deck=deck)
-    settings = _written(path, text)
-    try:
+    text = template.substitute(home=home, currency=currency, trunk=trunk, deck=SAMPLE_DECK if sample else trunk)
+    with _undone_on_error() as made:
+        _write(path, text)
+        made.append(path)
+        settings = load(path)
         build_house(settings)
-        run_async(create_database(settings.database, app.clock.now()))
-    except BaseException:
-        path.unlink()  # nothing half done: the next try starts from nothing
-        raise
-    if sample:
-        with resources.as_file(resources.files("fraudguard.data") / "sample-rates.csv") as file:
-            import_sample(app, file, SAMPLE_DECK)
+        asyncio.run(create_database(settings.database, app.clock.now()))
+        made.append(settings.database)
+        if sample:
+            with resources.as_file(resources.files("fraudguard.data") / "sample-rates.csv") as file:
+                import_sample(app, file, SAMPLE_DECK)
     click.echo(f"wrote {path} and {settings.database}")
 
 
-def _written(path: Path, text: str) -> Settings:
-    """Write the file and read it back. Raises InputError for an option that the configuration refuses."""
+def _write(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
@@ -63,8 +67,15 @@ def _written(path: Path, text: str) -> Settings:
         raise UnreachableError(f"cannot be written: {error.strerror}", where=str(path)) from None
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+@contextmanager
+def _undone_on_error() -> Iterator[list[Path]]:
+    """Remove what was made if anything fails: the next try starts from nothing."""
+    made: list[Path] = []
     try:
-        return load(path)
+        yield made
     except BaseException:
-        path.unlink()
+        for path in made:
+            path.unlink(missing_ok=True)
         raise

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import rich_click as click
 
-from fraudguard.cli.app import App, examples, json_option, print_json, print_table, run_async, scope_options
-from fraudguard.money import Micros, format_amount, parse_amount
-from fraudguard.policy import DEFAULT_LIMIT, EVERYBODY, Limit, Scope
-from fraudguard.store import open_reader, open_writer, policies
+from fraudguard.cli.app import App, examples, json_option, print_json, print_table, scope_options
+from fraudguard.money import format_amount, parse_amount
+from fraudguard.policy import DEFAULT_LIMIT, EVERYBODY, Limit
+from fraudguard.store import policies
 
 
 @click.group()
@@ -23,7 +25,7 @@ def set_(app: App, amount: str, tenant: str | None, account: str | None) -> None
     """Set the limit to AMOUNT a minute. Equal to the limit goes, above it does not."""
     scope = app.scope(tenant, account)
     per_minute = parse_amount(amount, where="AMOUNT")
-    run_async(_set(app, scope, per_minute))
+    app.write(partial(policies.set_limit, scope=scope, per_minute=per_minute, author=app.author, now=app.clock.now()))
     click.echo(f"limit: {format_amount(per_minute)} {app.settings.currency} a minute ({scope})")
 
 
@@ -32,7 +34,7 @@ def set_(app: App, amount: str, tenant: str | None, account: str | None) -> None
 @click.pass_obj
 def list_(app: App, as_json: bool) -> None:
     """Show every limit that is set, the global one first."""
-    limits = run_async(_list(app))
+    limits = app.read(policies.list_limits)
     if not any(entry.scope == EVERYBODY for entry in limits):
         limits = (Limit(EVERYBODY, DEFAULT_LIMIT), *limits)
     currency = app.settings.currency
@@ -59,20 +61,5 @@ def list_(app: App, as_json: bool) -> None:
 def remove(app: App, tenant: str | None, account: str | None) -> None:
     """Remove the limit of a scope, so that the next wider one holds; globally the default of 0.25."""
     scope = app.scope(tenant, account)
-    run_async(_remove(app, scope))
+    app.write(partial(policies.remove_limit, scope=scope, author=app.author, now=app.clock.now()))
     click.echo(f"limit removed ({scope})")
-
-
-async def _set(app: App, scope: Scope, per_minute: Micros) -> None:
-    async with await open_writer(app.settings.database) as writer:
-        await policies.set_limit(writer, scope, per_minute, author=app.author, now=app.clock.now())
-
-
-async def _list(app: App) -> tuple[Limit, ...]:
-    async with await open_reader(app.settings.database) as reader:
-        return await reader.read(policies.list_limits)
-
-
-async def _remove(app: App, scope: Scope) -> None:
-    async with await open_writer(app.settings.database) as writer:
-        await policies.remove_limit(writer, scope, author=app.author, now=app.clock.now())

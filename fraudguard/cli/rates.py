@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import sqlite3
 from functools import partial
@@ -9,16 +10,16 @@ from typing import TextIO
 
 import rich_click as click
 
-from fraudguard.cli.app import App, examples, json_option, print_json, print_table, run_async, show_instant
+from fraudguard.cli.app import App, examples, json_option, print_json, print_table, show_instant
 from fraudguard.cli.rates_import import import_
-from fraudguard.clock import Millis, format_instant, parse_instant
+from fraudguard.clock import format_instant, parse_instant
 from fraudguard.errors import InputError
 from fraudguard.house import build_house
 from fraudguard.money import format_amount
 from fraudguard.numbering import BadNumber
 from fraudguard.policy import DEFAULT_TENANT
 from fraudguard.rating import Deck, Rate, cost
-from fraudguard.store import Reader, open_reader, open_writer
+from fraudguard.store import Reader, open_reader
 from fraudguard.store.rates import Version, activate_version, export_rates, list_versions, load_deck
 
 
@@ -63,7 +64,7 @@ def lookup(
             fix="service codes are priced by numbering.service_codes in the configuration",
         )
     name = _chosen_deck(app, deck_name)
-    deck = run_async(_load(app, name, instant, dialled.digits))
+    deck = app.read(partial(load_deck, name=name, at=instant, digits=dialled.digits))
     rate = None if deck is None else deck.lookup(dialled.digits)
     if deck is None or rate is None:
         click.echo("null" if as_json else f"deck {name} has no price for {dialled.dialable}")
@@ -81,12 +82,7 @@ def lookup(
 @click.pass_obj
 def decks(app: App, as_json: bool) -> None:
     """Show the decks and their versions; the version in force is marked."""
-
-    async def work() -> tuple[Version, ...]:
-        async with await open_reader(app.settings.database) as reader:
-            return await reader.read(partial(list_versions, at=app.clock.now()))
-
-    versions = run_async(work())
+    versions = app.read(partial(list_versions, at=app.clock.now()))
     if as_json:
         print_json([_version_document(version) for version in versions])
         return
@@ -116,12 +112,7 @@ def activate(app: App, version: int, effective: str | None) -> None:
     """Let VERSION (see 'rates decks') answer for its deck: a new list early, or an old one again."""
     now = app.clock.now()
     instant = now if effective is None else parse_instant(effective, where="--effective")
-
-    async def work() -> None:
-        async with await open_writer(app.settings.database) as writer:
-            await activate_version(writer, version, effective_from=instant, author=app.author, now=now)
-
-    run_async(work())
+    app.write(partial(activate_version, version=version, effective_from=instant, author=app.author, now=now))
     click.echo(f"version {version} is effective from {show_instant(instant)}")
 
 
@@ -133,12 +124,7 @@ def activate(app: App, version: int, effective: str | None) -> None:
 def export(app: App, deck_name: str | None, version: int | None, output: TextIO) -> None:
     """Write a deck as CSV that 'rates import' reads back."""
     name = None if version is not None else _chosen_deck(app, deck_name)
-    run_async(_export(app, name, version, output))
-
-
-async def _load(app: App, name: str, at: Millis, digits: str) -> Deck | None:
-    async with await open_reader(app.settings.database) as reader:
-        return await reader.read(partial(load_deck, name=name, at=at, digits=digits))
+    asyncio.run(_export(app, name, version, output))
 
 
 async def _export(app: App, deck: str | None, version: int | None, output: TextIO) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import itertools
 import re
@@ -17,7 +18,7 @@ import rich_click as click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from fraudguard.cli.app import App, examples, printable, run_async, show_instant
+from fraudguard.cli.app import App, examples, printable, show_instant
 from fraudguard.clock import Millis, parse_instant
 from fraudguard.config import NAME_PATTERN
 from fraudguard.decks import ImportOptions, ParsedDeck, Role
@@ -112,10 +113,10 @@ def import_(
         parsed = read_deck(file, options, progress)
     _print_reading(parsed)
     if dry_run:
-        limit, diff = run_async(_compare(app, request, parsed))
+        limit, diff = asyncio.run(_compare(app, request, parsed))
         _print_diff(diff, f"{format_amount(limit)} {app.settings.currency}")
         return
-    imported = run_async(_store(app, request, parsed))
+    imported = asyncio.run(_store(app, request, parsed))
     carried = f", {imported.carried} carried over until theirs begin" if imported.carried else ""
     click.echo(
         f"deck {deck}: version {imported.version}, {imported.rows} rows{carried}, effective {show_instant(instant)}"
@@ -128,7 +129,7 @@ def import_sample(app: App, file: Path, deck: str) -> None:
     """Import a price list that needs no questions asked: what `init --sample` does."""
     now = app.clock.now()
     parsed = read_deck(file, ImportOptions(currency=app.settings.currency, effective_from=now))
-    run_async(_store(app, _Request(file, deck, now, "sample"), parsed))
+    asyncio.run(_store(app, _Request(file, deck, now, "sample"), parsed))
 
 
 async def _store(app: App, request: _Request, parsed: ParsedDeck) -> Imported:

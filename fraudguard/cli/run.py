@@ -10,6 +10,7 @@ import rich_click as click
 
 from fraudguard import logs
 from fraudguard.cli.app import App, examples
+from fraudguard.dialplan.install import DEFAULT_PATH, advice
 from fraudguard.service import Service, serve
 
 
@@ -27,12 +28,10 @@ def run(app: App) -> None:
     def greet(service: Service) -> None:
         host, port = service.address
         click.echo(f"fraudguard listens on {host}:{port}. To connect an Asterisk:")
-        config = f" --config {app.config_path}" if str(app.config_path) != "fraudguard.toml" else ""
-        click.echo(f"  1. fraudguard{config} dialplan install /etc/asterisk/fraudguard.conf")
-        click.echo("  2. in extensions.conf:            #include fraudguard.conf")
-        for trunk in sorted(settings.trunks):
-            click.echo(f"  3. in your phones' context:       include => fraudguard-out-{trunk}")
-        click.echo("  4. asterisk -rx 'dialplan reload'")
+        config = "" if app.config_path.name == str(app.config_path) else f" --config {app.config_path}"
+        click.echo(f"  fraudguard{config} dialplan install")
+        for line in advice(settings, DEFAULT_PATH):
+            click.echo(f"  {line}")
 
     _run(serve(settings, app.clock, greet))
 

@@ -55,11 +55,15 @@ def test_a_grant_permits_and_its_removal_refuses_again(fraudguard):
     assert fraudguard("check", "0115355512345", "--trunk", "carrier", "--account", "204", status=0)
     assert fraudguard("check", "0115355512345", "--trunk", "carrier", "--account", "205", status=1)
     (document,) = fraudguard("grant", "list", "--json").json
-    assert (document["prefix"], document["highest"], document["expired"]) == ("53", "0.80", False)
+    assert (document["prefix"], document["max_price"], document["expired"]) == ("53", "0.80", False)
     assert "family" in fraudguard("grant", "list").out
     fraudguard("grant", "remove", "1")
     assert fraudguard("check", "0115355512345", "--trunk", "carrier", "--account", "204", status=1)
     assert fraudguard("grant", "list").out == "none\n"
+
+
+def test_alerts_without_a_verb_lists_them(fraudguard):
+    assert fraudguard("alerts").out == fraudguard("alerts", "list").out == "no open alerts\n"
 
 
 def test_a_block_refuses_and_its_removal_permits_again(fraudguard):

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from fraudguard.config import load
@@ -46,6 +48,23 @@ def test_init_with_the_sample_prices_calls_at_once(fresh):
     fresh("init", "--sample")
     assert fresh("check", "12125550100", "--trunk", "carrier").out.endswith("verdict: allow (ok), for at most 7200 s\n")
     assert fresh("check", "0118821600000", "--trunk", "carrier", status=1).out.endswith("(over_limit)\n")
+
+
+def test_the_sample_prices_stand_in_no_other_currency(fresh):
+    assert "the sample prices are in USD" in fresh("init", "--sample", "--currency", "EUR", status=2).err
+    assert not fresh.config.exists()
+
+
+def test_init_is_undone_when_the_sample_cannot_be_imported(fresh, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("full")
+
+    monkeypatch.setattr(sys.modules["fraudguard.cli.init"], "import_sample", broken)
+    fresh("init", "--sample", status=4)
+    assert not fresh.config.exists()
+    assert not fresh.config.with_name("fraudguard.db").exists()
+    monkeypatch.undo()
+    fresh("init", "--sample")
 
 
 def test_a_command_before_init_says_what_to_do(fresh):
