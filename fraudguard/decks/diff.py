@@ -120,7 +120,7 @@ def _costs(rate: Rate) -> tuple[bool, Micros, Micros]:
 
 
 def _passes(rate: Rate | None, limit: Micros) -> bool:
-    return rate is not None and rate.offered and rate.per_minute <= limit and rate.connect_fee <= limit
+    return rate is not None and rate.offered and rate.dearest <= limit
 
 
 def _price(rate: Rate | None) -> str:

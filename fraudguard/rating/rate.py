@@ -28,6 +28,11 @@ class Rate(NamedTuple):
     effective_from: Millis
     offered: bool = True
 
+    @property
+    def dearest(self) -> Micros:
+        """What is held against a limit: the higher of per-minute price and connect fee."""
+        return max(self.per_minute, self.connect_fee)
+
 
 def billed_seconds(rate: Rate, seconds: int) -> int:
     """Return the seconds a carrier bills for `seconds` (>= 0) of talk: minimum, then whole increments."""
