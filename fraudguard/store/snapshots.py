@@ -49,7 +49,7 @@ class _LoadedDeck:
 class SnapshotSource:
     """Keeps a Snapshot up to date. Use `open`, then run `watch` as a task.
 
-    `swapped` is called with every new snapshot, the first one too; `failed` with what kept one from being loaded:
+    `swapped` is called with every new snapshot, and once with the first; `failed` with what kept one from being loaded:
     the previous snapshot stays, and the next poll tries again. Both are called on the event loop.
     """
 
@@ -60,15 +60,14 @@ class SnapshotSource:
         names: Iterable[str],
         clock: Clock,
         *,
-        swapped: Callable[[Snapshot], None],
         failed: Callable[[StoreError], None],
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
+        self._swapped: Callable[[Snapshot], None] = lambda _snapshot: None
         self._policy_reader = policies
         self._deck_reader = decks
         self._names = tuple(sorted(set(names)))
         self._clock = clock
-        self._swapped = swapped
         self._failed = failed
         self._poll_seconds = poll_seconds
         self._policies: _Policies | None = None
@@ -94,12 +93,14 @@ class SnapshotSource:
         except BaseException:
             await policies.close()
             raise
-        source = cls(policies, decks, names, clock, swapped=swapped, failed=failed, poll_seconds=poll_seconds)
+        source = cls(policies, decks, names, clock, failed=failed, poll_seconds=poll_seconds)
         try:
             await source.refresh()
         except BaseException:
             await source.close()
             raise
+        source._swapped = swapped
+        swapped(source.current)  # once, when it is whole
         return source
 
     @property
