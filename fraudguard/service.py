@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import gc
 import os
 import resource
 import signal
@@ -86,6 +87,8 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
         )
         await server.start()
         stack.push_async_callback(server.stop)
+        gc.freeze()  # the collector need not look through tables, metadata and modules again and again
+        stack.callback(gc.unfreeze)
         watchdog = Watchdog()
         watchdog.start()
         stack.callback(watchdog.stop)
