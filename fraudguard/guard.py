@@ -9,14 +9,13 @@ and the store, behind ports.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Protocol
 
-from fraudguard.errors import PeerError
-from fraudguard.numbering import BadNumber, Kind, Normaliser, Number
-from fraudguard.policy import Attempt, PolicyIndex, Verdict, decide
-from fraudguard.policy.records import Reason
+from fraudguard.house import House, Tenancy
+from fraudguard.numbering import BadNumber, Kind, Number
+from fraudguard.policy import Attempt, PolicyIndex, Reason, Verdict, rules
 from fraudguard.rating import Rate
 
 
@@ -26,36 +25,6 @@ class Recorder(Protocol):
     def record(self, verdict: Verdict) -> Awaitable[Verdict]:
         """Return what gives the verdict back once it is committed. This, or that, raises StoreError."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Tenancy:
-    """How one tenant dials: its numbering, and the prices of its service codes (short code -> Rate)."""
-
-    normaliser: Normaliser
-    service_rates: Mapping[str, Rate]
-
-
-@dataclass(frozen=True, slots=True)
-class House:
-    """What the configuration file says, ready for the hot path; fixed while the service runs.
-
-    `trunks` maps a trunk's name to the name of its deck. Tenants not in `tenancies` dial as `fallback`.
-    """
-
-    trunks: Mapping[str, str]
-    tenancies: Mapping[str, Tenancy]
-    fallback: Tenancy
-    lease_seconds: int
-    shadow: frozenset[Reason] = frozenset()
-
-    def tenancy_of(self, tenant: str) -> Tenancy:
-        """Return how a tenant dials."""
-        return self.tenancies.get(tenant, self.fallback)
-
-
-class UnknownTrunkError(PeerError):
-    """The dialplan asked about a trunk that the configuration does not name."""
 
 
 class Guard:
@@ -76,26 +45,35 @@ class Guard:
     def decide(self, attempt: Attempt) -> Awaitable[Verdict]:
         """Decide now; what is returned gives the verdict once it is committed.
 
-        Raises UnknownTrunkError, or when awaited StoreError: without a verdict nothing may be allowed.
+        Raises UnknownTrunkError, or when awaited StoreError: without a verdict nothing may be allowed. Only an
+        emergency call goes even when it cannot be recorded.
         """
-        return self._recorder.record(judge(self._house, self._policy(), attempt, self._new_call()))
+        verdict = judge(self._house, self._policy(), attempt, self._new_call())
+        if verdict.reason is Reason.EMERGENCY:
+            return self._whatever_the_record(verdict)
+        return self._recorder.record(verdict)
+
+    async def _whatever_the_record(self, verdict: Verdict) -> Verdict:
+        with suppress(Exception):  # the store has its own voice; nothing it says may hold an ambulance back
+            await self._recorder.record(verdict)
+        return verdict
 
 
 def judge(house: House, policy: PolicyIndex, attempt: Attempt, call: str = "") -> Verdict:
     """Decide without recording: the live path, `check` and replay are this one function. Raises UnknownTrunkError."""
-    deck_name = house.trunks.get(attempt.trunk)
-    if deck_name is None:
-        known = ", ".join(house.trunks) or "none"
-        raise UnknownTrunkError(f"unknown trunk {attempt.trunk[:40]!r}", fix=f"configured trunks: {known}")
     tenancy = house.tenancy_of(attempt.tenant)
     number = tenancy.normaliser.normalise(attempt.number)
-    rate = None if isinstance(number, BadNumber) else _price(number, deck_name, tenancy, policy)
-    facts = policy.gather(attempt, number, deck_name, rate)
-    return decide(facts, call, house.lease_seconds, house.shadow)
+    if isinstance(number, Number) and number.kind is Kind.EMERGENCY:
+        deck, rate = "", None  # goes by any trunk, even one that nobody configured
+    else:
+        deck = house.deck_of(attempt.trunk)
+        rate = _price(number, deck, tenancy, policy)
+    facts = policy.gather(attempt, number, deck, rate)
+    return rules.decide(facts, call, house.lease_seconds, house.shadow)
 
 
-def _price(number: Number, deck_name: str, tenancy: Tenancy, policy: PolicyIndex) -> Rate | None:
-    if number.kind is Kind.EMERGENCY:
+def _price(number: Number | BadNumber, deck_name: str, tenancy: Tenancy, policy: PolicyIndex) -> Rate | None:
+    if isinstance(number, BadNumber):
         return None
     if number.kind is Kind.SERVICE:  # 411 is not a prefix of +41
         return tenancy.service_rates.get(number.digits)

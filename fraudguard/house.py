@@ -2,13 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from fraudguard.config import Numbering, Settings
-from fraudguard.errors import ConfigError
-from fraudguard.guard import House, Tenancy
+from fraudguard.errors import ConfigError, PeerError
 from fraudguard.money import parse_amount
 from fraudguard.numbering import HomePlan, Normaliser
 from fraudguard.policy import Reason
 from fraudguard.rating import Rate
+
+
+@dataclass(frozen=True, slots=True)
+class Tenancy:
+    """How one tenant dials: its numbering, and the prices of its service codes (short code -> Rate)."""
+
+    normaliser: Normaliser
+    service_rates: Mapping[str, Rate]
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What the configuration file says, ready for the hot path; fixed while the service runs.
+
+    `trunks` maps a trunk's name to the name of its deck. Tenants not in `tenancies` dial as `fallback`.
+    """
+
+    trunks: Mapping[str, str]
+    tenancies: Mapping[str, Tenancy]
+    fallback: Tenancy
+    lease_seconds: int
+    shadow: frozenset[Reason] = frozenset()
+
+    def deck_of(self, trunk: str) -> str:
+        """Return the name of the deck that prices a trunk. Raises UnknownTrunkError."""
+        deck = self.trunks.get(trunk)
+        if deck is None:
+            known = ", ".join(self.trunks) or "none"
+            raise UnknownTrunkError(f"unknown trunk {trunk[:40]!r}", fix=f"configured trunks: {known}")
+        return deck
+
+    def tenancy_of(self, tenant: str) -> Tenancy:
+        """Return how a tenant dials."""
+        return self.tenancies.get(tenant, self.fallback)
+
+
+class UnknownTrunkError(PeerError):
+    """The dialplan asked about a trunk that the configuration does not name."""
 
 
 def build_house(settings: Settings) -> House:

@@ -2,7 +2,8 @@ import pytest
 from policy_cases import NOW, attempt, rate
 
 from fraudguard.errors import StoreError
-from fraudguard.guard import Guard, House, Tenancy, UnknownTrunkError, judge
+from fraudguard.guard import Guard, judge
+from fraudguard.house import House, Tenancy, UnknownTrunkError
 from fraudguard.numbering import HomePlan, Normaliser
 from fraudguard.policy import Block, PolicyIndex, Reason, Scope, Snapshot
 from fraudguard.rating import Deck, PrefixTable
@@ -90,6 +91,16 @@ async def test_what_cannot_be_recorded_is_not_allowed(failure):
         await guard.decide(attempt(number="12125550100"))
 
 
+@pytest.mark.parametrize("failure", [StoreError("full"), OSError(28, "No space left"), KeyError("x")])
+async def test_an_emergency_goes_even_when_it_cannot_be_recorded(failure):
+    verdict = await Guard(HOUSE, lambda: POLICY, Memory(failure)).decide(attempt(number="911"))
+    assert (verdict.reason, verdict.allowed, verdict.lease_seconds) == (Reason.EMERGENCY, True, None)
+
+
+def test_an_emergency_goes_by_a_trunk_that_nobody_configured():
+    assert judge(HOUSE, POLICY, attempt(number="911", trunk="carier")).reason is Reason.EMERGENCY
+
+
 async def test_each_attempt_is_judged_by_the_edits_of_its_moment():
     policies = [POLICY]
     guard = Guard(HOUSE, lambda: policies[-1], Memory())
@@ -108,7 +119,7 @@ async def test_an_error_in_any_room_leaves_no_verdict(room, monkeypatch):
         "normalise": "fraudguard.numbering.Normaliser.normalise",
         "lookup": "fraudguard.rating.Deck.lookup",
         "gather": "fraudguard.policy.PolicyIndex.gather",
-        "rules": "fraudguard.guard.decide",
+        "rules": "fraudguard.policy.rules.decide",
     }[room]
     monkeypatch.setattr(target, broken)
     memory = Memory()

@@ -14,8 +14,7 @@ from fraudguard import __version__
 from fraudguard.config import Numbering, Settings, Trunk
 from fraudguard.dialplan import names
 from fraudguard.errors import ConfigError
-from fraudguard.guard import House
-from fraudguard.house import build_house
+from fraudguard.house import House, build_house
 from fraudguard.numbering import Normaliser
 from fraudguard.numbering.patterns import FencePlan, fence_plan
 from fraudguard.policy import DEFAULT_TENANT

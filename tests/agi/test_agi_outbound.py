@@ -10,7 +10,7 @@ from fraudguard.agi.outbound import MAX_NUMBER, MAX_TEXT, answer, read_attempt, 
 from fraudguard.agi.protocol import ProtocolError, Request
 from fraudguard.dialplan import names
 from fraudguard.errors import FraudguardError, StoreError
-from fraudguard.guard import UnknownTrunkError
+from fraudguard.house import UnknownTrunkError
 from fraudguard.numbering import BadNumber, Kind, Number
 from fraudguard.policy.records import (
     DEFAULT_LIMIT,
