@@ -162,7 +162,7 @@ def told_commands():
 def test_every_command_told_anywhere_exists_and_takes_its_options(line):
     words = shlex.split(line, comments=True)[1:]
     command = cli
-    while isinstance(command, click.Group):
+    while words and isinstance(command, click.Group):
         if words[0] == "--config":
             words = words[2:]
         command, words = command.commands[words[0]], words[1:]
