@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from fraudguard.agi.counters import BURST, MAX_LOGGED, PERIOD, Failure, QuietLog, harmless
+from fraudguard.agi.protocol import set_variables
 from fraudguard.agi.server import AgiServer
 from fraudguard.agi.session import GoneError, Session
 from fraudguard.errors import ConfigError, FraudguardError, UnreachableError
@@ -21,6 +22,16 @@ ENVIRONMENT = b"agi_network: yes\nagi_network_script: answer\n\n"
 
 async def answer(session):
     await session.set_variables(("A", "B"), ("1", "2"))
+
+
+def answer_decided(session):
+    """As `answer`, without a task: what is decided is there already."""
+    decided = asyncio.get_running_loop().create_future()
+    decided.set_result(("1", "2"))
+    session.answer_when(decided, lambda values: set_variables(("A", "B"), values))
+
+
+both_ways = pytest.mark.parametrize("answer", [answer, answer_decided])
 
 
 async def until(condition):
@@ -36,7 +47,8 @@ async def raw(server, data):
     return reader, writer
 
 
-async def test_a_handler_answers_and_the_connection_closes(serve):
+@both_ways
+async def test_a_handler_answers_and_the_connection_closes(serve, answer):
     server, asterisk = await serve({"answer": answer})
     result = await asterisk.agi("answer")
     assert (result.status, result.variables, result.commands) == (
@@ -49,7 +61,8 @@ async def test_a_handler_answers_and_the_connection_closes(serve):
     assert not server.counters.failures
 
 
-async def test_the_environment_may_come_byte_by_byte(serve):
+@both_ways
+async def test_the_environment_may_come_byte_by_byte(serve, answer):
     _, asterisk = await serve({"answer": answer})
     assert (await asterisk.agi("answer", faults=Faults(byte_by_byte=True))).variables == {"A": "1", "B": "2"}
 
@@ -120,7 +133,8 @@ async def test_a_handler_that_raises_after_the_answer_makes_a_failure_line(serve
         (b"200 result=1\n200 result=1\n200 result=1\n", None),
     ],
 )
-async def test_what_asterisk_may_say_to_the_answer(serve, reply, kind):
+@both_ways
+async def test_what_asterisk_may_say_to_the_answer(serve, reply, kind, answer):
     server, asterisk = await serve({"answer": answer})
     result = await asterisk.agi("answer", faults=Faults(replies=(reply,)))
     if kind is None:
@@ -282,7 +296,8 @@ async def test_a_handler_that_does_something_else_is_cancelled_when_the_peer_res
     await until(lambda: server.open_sessions == 0)
 
 
-async def test_a_request_typed_by_hand_is_answered_although_its_end_is_there(serve):
+@both_ways
+async def test_a_request_typed_by_hand_is_answered_although_its_end_is_there(serve, answer):
     """As in: printf '...' | nc -N HOST PORT"""
     server, _ = await serve({"answer": answer})
     reader, writer = await raw(server, ENVIRONMENT)
@@ -302,6 +317,39 @@ async def test_a_command_that_comes_after_the_end_is_written_but_not_waited_for(
     assert await reader.read() == b'SET VARIABLE ARRAY(A,B) "1,2"\n'
     writer.close()
     assert server.counters.failures == {Failure.GONE: 1}
+
+
+@pytest.mark.parametrize("end", ["write_eof", "close"])
+async def test_a_peer_that_ends_before_it_has_taken_the_answer(serve, end):
+    server, _ = await serve({"answer": answer_decided})
+    reader, writer = await raw(server, ENVIRONMENT)
+    await reader.readline()
+    getattr(writer, end)()
+    await until(lambda: server.open_sessions == 0)
+    assert server.counters.failures == {Failure.GONE: 1}
+    writer.close()
+
+
+async def test_what_is_never_decided_is_given_up_at_the_deadline(serve):
+    decided = asyncio.get_running_loop().create_future()
+    server, asterisk = await serve(
+        {"slow": lambda session: session.answer_when(decided, lambda _: b"never\n")}, deadline=0.15
+    )
+    result = await asterisk.agi("slow")
+    assert (result.status, result.failure, result.commands) == ("FAILURE", "failure deadline", [])
+    assert decided.cancelled()
+    assert server.counters.failures == {Failure.DEADLINE: 1}
+
+
+@pytest.mark.parametrize("failed", [RuntimeError("secret"), FraudguardError("secret"), None])
+async def test_what_cannot_be_decided_makes_a_failure_line(serve, failed):
+    decided = asyncio.get_running_loop().create_future()
+    _ = decided.cancel() if failed is None else decided.set_exception(failed)
+    server, asterisk = await serve({"broken": lambda session: session.answer_when(decided, lambda _: b"never\n")})
+    with structlog.testing.capture_logs():
+        result = await asterisk.agi("broken")
+    assert (result.status, result.commands) == ("FAILURE", [])
+    assert server.counters.failures == {Failure.INNER_ERROR: 1}
 
 
 async def test_a_handler_may_give_up_waiting_for_a_reply(serve):
