@@ -10,7 +10,7 @@ from typing import TextIO
 
 import rich_click as click
 
-from fraudguard.cli.app import App, examples, json_option, print_json, print_table, show_instant
+from fraudguard.cli.app import App, examples, json_option, print_json, print_table, printable, show_instant
 from fraudguard.cli.rates_import import import_
 from fraudguard.clock import format_instant, parse_instant
 from fraudguard.errors import InputError
@@ -50,7 +50,11 @@ def lookup(
     seconds: int | None,
     as_json: bool,
 ) -> None:
-    """Show the price of NUMBER, as dialled: that of the longest prefix. Ends with status 1 if there is none."""
+    """Show the price of NUMBER, as dialled: that of the longest prefix.
+
+    Ends with status 1 if there is none, or none that applies: a row that is not offered, or one for the calling
+    code alone when the number is premium, satellite, unknown, or in another country of +1.
+    """
     app: App = context.obj
     app.scope(tenant, None)
     instant = app.clock.now() if at is None else parse_instant(at, where="--at")
@@ -69,12 +73,18 @@ def lookup(
     if deck is None or rate is None:
         click.echo("null" if as_json else f"deck {name} has no price for {dialled.dialable}")
         context.exit(1)
-    document = _rate_document(rate, deck) | ({} if seconds is None else {"cost": format_amount(cost(rate, seconds))})
+    applies = rate.offered and dialled.is_priced_by(rate.prefix)
+    document = _rate_document(rate, deck) | {"applies": applies}
+    if seconds is not None:
+        document["cost"] = format_amount(cost(rate, seconds))
     if as_json:
         print_json(document)
-        return
-    for key, value in document.items():
-        click.echo(f"{key + ':':18} {value}")
+    else:
+        for key, value in document.items():
+            click.echo(f"{key + ':':18} {printable(str(value))}")
+        if not applies:
+            click.echo(f"it is not the price of {dialled.dialable}: not offered, or its prefix is too short", err=True)
+    context.exit(0 if applies else 1)
 
 
 @rates.command(epilog=examples("rates decks", "rates decks --json"))

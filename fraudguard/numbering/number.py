@@ -39,6 +39,10 @@ class Number:
         """True for emergency and service codes, which must never be looked up as E.164 prefixes."""
         return self.kind is Kind.EMERGENCY or self.kind is Kind.SERVICE
 
+    def is_priced_by(self, prefix: str) -> bool:
+        """Say whether a rate with this prefix means this number, and not merely its country."""
+        return len(prefix) >= self.least_prefix
+
     @property
     def dialable(self) -> str:
         """What the trunk is given: '+442079460000', or '911' for a short code."""

@@ -70,6 +70,13 @@ class Scope:
         """Say whether an attempt of this tenant and account falls under the scope."""
         return (self.tenant is None or self.tenant == tenant) and (self.account is None or self.account == account)
 
+    @property
+    def level(self) -> str:
+        """Return how wide it is: 'global', 'tenant' or 'account'."""
+        if self.account is not None:
+            return "account"
+        return "global" if self.tenant is None else "tenant"
+
     def __str__(self) -> str:
         if self.account is not None:
             return f"account {self.account} of tenant {self.tenant}"
@@ -129,8 +136,8 @@ class Facts:
     """All that is known about an attempt when the rules look at it: pure data, gathered before any rule runs.
 
     `number` is what the dialled digits mean, `rate` the price of its longest prefix on this trunk,
-    `limit` the narrowest that applies, `grant` and `block` the first that match (a grant that does not
-    reach the price is not a match).
+    `limit` the narrowest that applies, `block` the first that matches, `grant` the first that reaches the
+    price, or else the first that would if it reached so high.
     """
 
     attempt: Attempt

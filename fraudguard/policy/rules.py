@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from fraudguard.numbering.number import BadNumber, Kind
+from fraudguard.numbering.number import BadNumber, Kind, Number
 from fraudguard.policy.records import Facts, Grant, Outcome, Reason, Verdict
 from fraudguard.rating.rate import Rate
 
@@ -35,14 +35,16 @@ def no_rate(facts: Facts) -> Outcome | None:
     """An unknown price is an expensive price. Only calls within the home regions may go without one,
     and not even those where the carrier says that it does not offer the prefix.
     """
-    if facts.rate is None:
+    rate, number = facts.rate, facts.number
+    if rate is None:
         return None if _stays_home(facts) else Outcome.NOWHERE
-    return None if facts.rate.offered and _is_specific(facts) else Outcome.NOWHERE
+    speaks_for_it = rate.offered and isinstance(number, Number) and number.is_priced_by(rate.prefix)
+    return None if speaks_for_it else Outcome.NOWHERE
 
 
 def over_limit(facts: Facts) -> Outcome | None:
     """Per-minute price or connect fee above the limit, and no grant that reaches it. Equal to the limit goes."""
-    if facts.rate is None or dearest(facts.rate) <= facts.limit.per_minute:
+    if facts.rate is None or facts.rate.dearest <= facts.limit.per_minute:
         return None
     return None if facts.grant is not None and reaches(facts.grant, facts.rate) else Outcome.NOWHERE
 
@@ -88,14 +90,9 @@ def decide(
     return Verdict(call, Outcome.NOWHERE, Reason.UNDECIDED, facts, None, simulated)
 
 
-def dearest(rate: Rate) -> int:
-    """Return what is held against the limit: the higher of per-minute price and connect fee, micro-units."""
-    return max(rate.per_minute, rate.connect_fee)
-
-
 def reaches(grant: Grant, rate: Rate) -> bool:
     """Say whether the grant lifts the limit as high as this rate."""
-    return grant.highest is None or dearest(rate) <= grant.highest
+    return grant.highest is None or rate.dearest <= grant.highest
 
 
 def _kind(facts: Facts) -> Kind | None:
@@ -108,9 +105,3 @@ def _stays_home(facts: Facts) -> bool:
         return False
     # +800 is free for the caller in some countries only, and has no region: it needs a price
     return number.kind is Kind.DOMESTIC or (number.kind is Kind.TOLL_FREE and number.region is not None)
-
-
-def _is_specific(facts: Facts) -> bool:
-    """Say whether the rate's prefix is long enough to mean this number and not its country as a whole."""
-    number, rate = facts.number, facts.rate
-    return rate is not None and not isinstance(number, BadNumber) and len(rate.prefix) >= number.least_prefix

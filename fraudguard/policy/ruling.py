@@ -16,7 +16,8 @@ class Ruling:
     """One attempt and what was decided about it, in plain values. Money is micro-units, `at` UTC milliseconds.
 
     `number`, `region`, `kind` are None where the dialled digits are no number (`bad_number` says why not);
-    `prefix`, `destination`, `per_minute` and `connect_fee` are None where there is no rate.
+    `prefix`, `destination`, `per_minute` and `connect_fee` where there is no rate. `limit_scope` is 'global',
+    'tenant' or 'account'.
     """
 
     call: str
@@ -72,7 +73,7 @@ def flatten(verdict: Verdict) -> Ruling:
         per_minute=rate.per_minute if rate else None,
         connect_fee=rate.connect_fee if rate else None,
         limit=facts.limit.per_minute,
-        limit_scope=str(facts.limit.scope),
+        limit_scope=facts.limit.scope.level,
         grant_id=grant.id if grant else None,
         block_id=block.id if block else None,
         outcome=verdict.outcome,
@@ -164,7 +165,7 @@ def _rate_step(ruling: Ruling, currency: str) -> str:
 
 
 def _limit_step(ruling: Ruling, currency: str) -> str:
-    limit = f"limit: {format_amount(ruling.limit)} {currency} ({ruling.limit_scope})"
+    limit = f"limit: {format_amount(ruling.limit)} {currency} ({_limit_scope(ruling)})"
     if ruling.per_minute is None or ruling.connect_fee is None:
         return f"{limit}, nothing to hold against it"
     if max(ruling.per_minute, ruling.connect_fee) <= ruling.limit:
@@ -174,6 +175,11 @@ def _limit_step(ruling: Ruling, currency: str) -> str:
     if ruling.reason is Reason.OVER_LIMIT or Reason.OVER_LIMIT in ruling.simulated:
         return f"{limit} is exceeded and grant {ruling.grant_id} does not reach so high"
     return f"{limit} is exceeded, but grant {ruling.grant_id} permits it"
+
+
+def _limit_scope(ruling: Ruling) -> str:
+    names = {"tenant": f"tenant {ruling.tenant}", "account": f"account {ruling.account} of tenant {ruling.tenant}"}
+    return names.get(ruling.limit_scope, "global")
 
 
 _STEPS = (

@@ -170,7 +170,7 @@ def attempt_row(verdict: Verdict) -> Row:
         None if rate is None else rate.per_minute,
         None if rate is None else rate.connect_fee,
         limit.per_minute,
-        str(limit.scope),
+        limit.scope.level,
         verdict.call,
         *texts[5:],
         None if known is None else known.region,

@@ -66,6 +66,12 @@ def test_lookup_shows_the_longest_prefix_and_the_cost(fraudguard):
     ]
 
 
+def test_lookup_says_when_the_row_does_not_price_the_number(fraudguard):
+    result = fraudguard("rates", "lookup", "18765550100", "--json", status=1)
+    assert (result.json["prefix"], result.json["applies"]) == ("1", False)
+    assert "it is not the price of +18765550100" in fraudguard("rates", "lookup", "18765550100", status=1).err
+
+
 def test_lookup_of_a_number_without_price_says_no(fraudguard):
     assert "has no price for +4915112345678" in fraudguard("rates", "lookup", "+4915112345678", status=1).out
     assert fraudguard("rates", "lookup", "+4915112345678", "--json", status=1).json is None

@@ -127,5 +127,6 @@ def test_an_account_cannot_be_named_without_its_tenant():
     ("scope", "text"),
     [(Scope(), "global"), (ACME, "tenant acme"), (ACME_204, "account 204 of tenant acme")],
 )
-def test_scopes_are_written_for_people(scope, text):
+def test_scopes_are_written_for_people_and_for_scripts(scope, text):
     assert str(scope) == text
+    assert scope.level == text.split()[0]

@@ -13,7 +13,15 @@ from fraudguard.rating import Rate
 from fraudguard.store import VerdictLog, migrate, open_writer
 from fraudguard.store.alerts import ack_alert, list_alerts
 from fraudguard.store.attempts import list_attempts
-from fraudguard.store.verdicts import FOLD_MILLIS, TEXT_LIMIT, attempt_row, store_batch, without_port
+from fraudguard.store.verdicts import (
+    CROWD,
+    FOLD_MILLIS,
+    GATHER_SECONDS,
+    TEXT_LIMIT,
+    attempt_row,
+    store_batch,
+    without_port,
+)
 
 NOW = 1_800_000_000_000
 PRICE = Rate("882", "Satellite", 9_000_000, 10_000, 0, 60, 0)
@@ -82,7 +90,7 @@ async def test_a_verdict_is_stored_whole(log, reader):
     )
     assert (stored.deck, stored.prefix, stored.destination) == ("main", "882", "Satellite")
     assert (stored.per_minute, stored.connect_fee) == (9_000_000, 10_000)
-    assert (stored.limit, stored.limit_scope) == (250_000, "tenant acme")
+    assert (stored.limit, stored.limit_scope) == (250_000, "tenant")
     assert (stored.lease_seconds, stored.grant_id, stored.block_id) == (600, 7, None)
     assert stored.simulated == ("blocked", "over_limit")
     assert stored.bad_number is None
@@ -111,7 +119,7 @@ async def test_a_refusal_raises_an_alert_that_says_all(log, reader):
     assert (alert.first_at, alert.last_at, alert.tries) == (NOW, NOW, 1)
     assert (alert.tenant, alert.account, alert.source, alert.trunk) == ("acme", "204", "198.51.100.7:5060", "carrier")
     assert (alert.dialled, alert.number, alert.destination) == ("01188216000", "+88216000", "Satellite")
-    assert (alert.per_minute, alert.highest, alert.limit_scope) == (9_000_000, 250_000, "tenant acme")
+    assert (alert.per_minute, alert.highest, alert.limit_scope) == (9_000_000, 250_000, "tenant")
     assert (alert.call, alert.acked_at) == ("c1", None)
 
 
@@ -185,6 +193,29 @@ async def test_waiting_verdicts_share_a_transaction(log, writer, held):
     await asyncio.gather(*tasks)
     assert await writer.run(lambda c: c.total_changes) - await version <= 50
     assert not any(task.exception() for task in tasks)
+
+
+async def test_a_busy_log_lets_the_next_batch_grow_and_a_quiet_one_does_not(writer, monkeypatch):
+    pauses = []
+    commits = []
+    transaction, sleep = writer.transaction, asyncio.sleep
+
+    async def counted(function):
+        commits.append(len(function.args[0]))
+        await transaction(function)
+
+    async def noted(seconds):
+        pauses.append((seconds, len(commits)))
+        await sleep(0)
+
+    monkeypatch.setattr(writer, "transaction", counted)
+    monkeypatch.setattr("fraudguard.store.verdicts.asyncio.sleep", noted)
+    log = VerdictLog(writer)
+    for count in (1, CROWD, CROWD + 1, 1):
+        await asyncio.gather(*(log.record(verdict()) for _ in range(count)))
+    await log.close()
+    assert commits == [1, CROWD, CROWD + 1, 1]
+    assert pauses == [(GATHER_SECONDS, 3)]
 
 
 async def test_a_failed_commit_fails_all_its_waiters_and_no_others(log, writer, reader):
