@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from fraudguard.errors import ConfigError
 
@@ -175,7 +175,7 @@ class Settings(BaseSettings):
 def load(path: Path) -> Settings:
     """Read and check the configuration file. Raises ConfigError naming every wrong key and the nearest right one."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(
             "no such file", where=str(path), fix="run 'fraudguard init' or name it with --config"
@@ -189,6 +189,8 @@ def load(path: Path) -> Settings:
     except ValidationError as error:
         complaints = [_complaint(problem) for problem in error.errors()]
         raise ConfigError("\n  ".join(complaints), where=str(path)) from None
+    except SettingsError as error:  # a variable whose value should be JSON
+        raise ConfigError(str(error), where=f"${ENV_PREFIX}*", fix="give JSON, or set single keys") from None
     settings._path = path  # noqa: SLF001  (ours; private so that no key and no variable can set it)
     return settings
 

@@ -45,7 +45,7 @@ class Guard:
     def decide(self, attempt: Attempt) -> Awaitable[Verdict]:
         """Decide now; what is returned gives the verdict once it is committed.
 
-        Raises UnknownTrunkError, or when awaited StoreError: without a verdict nothing may be allowed. Only an
+        Raises as `judge` does, or when awaited StoreError: without a verdict nothing may be allowed. Only an
         emergency call goes even when it cannot be recorded.
         """
         verdict = judge(self._house, self._policy(), attempt, self._new_call())
@@ -60,13 +60,16 @@ class Guard:
 
 
 def judge(house: House, policy: PolicyIndex, attempt: Attempt, call: str = "") -> Verdict:
-    """Decide without recording: the live path, `check` and replay are this one function. Raises UnknownTrunkError."""
+    """Decide without recording: the live path, `check` and replay are this one function.
+
+    Raises UnknownTrunkError or UnknownTenantError.
+    """
     tenancy = house.tenancy_of(attempt.tenant)
     number = tenancy.normaliser.normalise(attempt.number)
     if isinstance(number, Number) and number.kind is Kind.EMERGENCY:
         deck, rate = "", None  # goes by any trunk, even one that nobody configured
     else:
-        deck = house.deck_of(attempt.trunk)
+        deck = house.deck_for(attempt)
         rate = _price(number, deck, tenancy, policy)
     facts = policy.gather(attempt, number, deck, rate)
     return rules.decide(facts, call, house.lease_seconds, house.shadow)

@@ -9,7 +9,7 @@ from fraudguard.config import Numbering, Settings
 from fraudguard.errors import ConfigError, PeerError
 from fraudguard.money import parse_amount
 from fraudguard.numbering import HomePlan, Normaliser
-from fraudguard.policy import Reason
+from fraudguard.policy import DEFAULT_TENANT, Attempt, Reason
 from fraudguard.rating import Rate
 
 
@@ -25,7 +25,7 @@ class Tenancy:
 class House:
     """What the configuration file says, ready for the hot path; fixed while the service runs.
 
-    `trunks` maps a trunk's name to the name of its deck. Tenants not in `tenancies` dial as `fallback`.
+    `trunks` maps a trunk's name to the name of its deck. The default tenant dials as `fallback`.
     """
 
     trunks: Mapping[str, str]
@@ -34,12 +34,15 @@ class House:
     lease_seconds: int
     shadow: frozenset[Reason] = frozenset()
 
-    def deck_of(self, trunk: str) -> str:
-        """Return the name of the deck that prices a trunk. Raises UnknownTrunkError."""
-        deck = self.trunks.get(trunk)
+    def deck_for(self, attempt: Attempt) -> str:
+        """Return the name of the deck that prices an attempt. Raises UnknownTrunkError, UnknownTenantError."""
+        deck = self.trunks.get(attempt.trunk)
         if deck is None:
             known = ", ".join(self.trunks) or "none"
-            raise UnknownTrunkError(f"unknown trunk {trunk[:40]!r}", fix=f"configured trunks: {known}")
+            raise UnknownTrunkError(f"unknown trunk {attempt.trunk[:40]!r}", fix=f"configured trunks: {known}")
+        if attempt.tenant not in self.tenancies and attempt.tenant != DEFAULT_TENANT:
+            known = ", ".join((DEFAULT_TENANT, *self.tenancies))
+            raise UnknownTenantError(f"unknown tenant {attempt.tenant[:40]!r}", fix=f"configured tenants: {known}")
         return deck
 
     def tenancy_of(self, tenant: str) -> Tenancy:
@@ -49,6 +52,12 @@ class House:
 
 class UnknownTrunkError(PeerError):
     """The dialplan asked about a trunk that the configuration does not name."""
+
+
+class UnknownTenantError(PeerError):
+    """The dialplan asked for a tenant that the configuration does not name: the rules set for the tenant that was
+    meant would be passed by, so nothing is decided.
+    """
 
 
 def build_house(settings: Settings) -> House:

@@ -3,7 +3,7 @@ from policy_cases import NOW, attempt, rate
 
 from fraudguard.errors import StoreError
 from fraudguard.guard import Guard, judge
-from fraudguard.house import House, Tenancy, UnknownTrunkError
+from fraudguard.house import House, Tenancy, UnknownTenantError, UnknownTrunkError
 from fraudguard.numbering import HomePlan, Normaliser
 from fraudguard.policy import Block, PolicyIndex, Reason, Scope, Snapshot
 from fraudguard.rating import Deck, PrefixTable
@@ -34,7 +34,7 @@ class Memory:
         ({"number": "12125550100"}, "ok", "+12125550100"),
         ({"number": "011442079460000"}, "ok", "+442079460000"),
         ({"number": "02079460000", "tenant": "brit"}, "ok", "+442079460000"),
-        ({"number": "12125550100", "tenant": "nobody-configured"}, "ok", "+12125550100"),
+        ({"number": "12125550100", "tenant": "default"}, "ok", "+12125550100"),
         ({"number": "01188216000000"}, "over_limit", "+88216000000"),
         ({"number": "011495551234567"}, "over_limit", "+495551234567"),
         ({"number": "0115355512345"}, "no_rate", "+5355512345"),
@@ -82,6 +82,13 @@ async def test_an_unknown_trunk_is_an_error_that_names_those_known():
     with pytest.raises(UnknownTrunkError, match=r"unknown trunk 'carier' \(configured trunks: carrier, empty\)"):
         await guard.decide(attempt(trunk="carier"))
     assert memory.verdicts == []
+
+
+@pytest.mark.parametrize("tenant", ["ACME", "acme ", "ghost"])
+def test_a_misspelt_tenant_does_not_get_around_the_rules_of_the_one_meant(tenant):
+    with pytest.raises(UnknownTenantError, match="configured tenants: default, acme, brit"):
+        judge(HOUSE, POLICY, attempt(number="12125550100", tenant=tenant))
+    assert judge(HOUSE, POLICY, attempt(number="911", tenant=tenant)).reason is Reason.EMERGENCY
 
 
 @pytest.mark.parametrize("failure", [StoreError("full"), OSError(28, "No space left"), KeyError("x")])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
+from io import TextIOWrapper
 from pathlib import Path
 
 import rich_click as click
@@ -54,6 +56,9 @@ for command in (init, run, rates, limit, grant, block, check, attempts, alerts, 
 
 def main() -> None:
     """Run the command line; ends the process with the exit status that the contract promises."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what was dialled must not fail for want of a letter
     try:
         # Not click's standalone mode: its statuses are others than ours, and 1 means "the answer is no" here.
         ended = cli(prog_name="fraudguard", standalone_mode=False)
@@ -86,6 +91,9 @@ def _status_of(error: BaseException) -> int:
             status = INTERRUPTED
         case BrokenPipeError():
             status = _reader_gone()
+        case OSError() if error.errno in (errno.ENOSPC, errno.EIO):  # all other I/O is wrapped where it is done
+            _complain(f"standard output: {error.strerror}")
+            status = 3
         case _:
             traceback.print_exception(error)
             _complain("inner error; please report it with the lines above")

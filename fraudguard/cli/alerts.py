@@ -8,6 +8,7 @@ from typing import Any
 import rich_click as click
 
 from fraudguard.cli.app import (
+    IDENTIFIER,
     App,
     examples,
     json_option,
@@ -69,7 +70,7 @@ def list_(app: App, acked: bool, limit: int, as_json: bool) -> None:
 
 
 @alerts.command(epilog=examples("alerts ack 12"))
-@click.argument("alert_id", type=int, metavar="ID")
+@click.argument("alert_id", type=IDENTIFIER, metavar="ID")
 @click.pass_obj
 def ack(app: App, alert_id: int) -> None:
     """Acknowledge the alert ID: the next refusal of its kind raises a new one."""

@@ -25,6 +25,12 @@ from fraudguard.money import Micros, format_amount
 from fraudguard.policy import DEFAULT_TENANT, Scope
 from fraudguard.store import Writer, open_reader, open_writer
 
+MAX_ACCOUNT = 160
+"""Characters: what the FastAGI server takes of one argument. A rule for a longer name would never apply."""
+
+IDENTIFIER = click.IntRange(1, 2**63 - 1)
+"""The id of a grant, block, alert or version: what SQLite can hold."""
+
 _T = TypeVar("_T")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -44,7 +50,10 @@ class App:
     @property
     def author(self) -> str:
         """Who makes an edit: the login behind sudo, else the user."""
-        return os.environ.get("SUDO_USER") or getpass.getuser()
+        try:
+            return os.environ.get("SUDO_USER") or getpass.getuser()
+        except (KeyError, OSError):  # a container's user that no passwd file knows
+            return f"uid {os.getuid()}"
 
     def read(self, function: Callable[[sqlite3.Connection], _T]) -> _T:
         """Run `function` in one read transaction. Raises StoreError."""
@@ -70,8 +79,12 @@ class App:
         Raises InputError for a tenant that the configuration does not name: a limit set for a misspelt
         tenant would silently guard nobody.
         """
-        if account is not None and not account:
-            raise InputError("the account is empty", where="--account", fix="name one, or leave the option out")
+        if account is not None and not (account.isprintable() and 0 < len(account) <= MAX_ACCOUNT):
+            raise InputError(
+                f"{printable(account[:40])!r} is no account",
+                where="--account",
+                fix=f"1 to {MAX_ACCOUNT} printable characters, or leave the option out",
+            )
         if tenant is None:
             return Scope(DEFAULT_TENANT, account) if account is not None else Scope()
         known = {DEFAULT_TENANT, *self.settings.tenants}
@@ -106,7 +119,7 @@ def json_option(command: _Command) -> _Command:
 
 def print_json(document: Any) -> None:
     """Print one JSON document."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(document, indent=2))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str, title: str = "") -> None:

@@ -7,7 +7,7 @@ from functools import partial
 
 import rich_click as click
 
-from fraudguard.cli.app import App, examples, json_option, scope_options
+from fraudguard.cli.app import IDENTIFIER, App, examples, json_option, scope_options
 from fraudguard.cli.lasting import lasting_options, parse_prefix, print_lasting, show_prefix, show_until
 from fraudguard.errors import InputError
 from fraudguard.policy import EVERYBODY, Block
@@ -74,7 +74,7 @@ def list_(app: App, as_json: bool) -> None:
 
 
 @block.command(epilog=examples("block remove 3"))
-@click.argument("block_id", type=int, metavar="ID")
+@click.argument("block_id", type=IDENTIFIER, metavar="ID")
 @click.pass_obj
 def remove(app: App, block_id: int) -> None:
     """Remove the block ID."""

@@ -6,7 +6,7 @@ from functools import partial
 
 import rich_click as click
 
-from fraudguard.cli.app import App, examples, json_option, scope_options
+from fraudguard.cli.app import IDENTIFIER, App, examples, json_option, scope_options
 from fraudguard.cli.lasting import lasting_options, parse_prefix, print_lasting, show_prefix, show_until
 from fraudguard.errors import InputError
 from fraudguard.money import format_amount, parse_amount
@@ -78,7 +78,7 @@ def list_(app: App, as_json: bool) -> None:
 
 
 @grant.command(epilog=examples("grant remove 7"))
-@click.argument("grant_id", type=int, metavar="ID")
+@click.argument("grant_id", type=IDENTIFIER, metavar="ID")
 @click.pass_obj
 def remove(app: App, grant_id: int) -> None:
     """Remove the grant ID."""

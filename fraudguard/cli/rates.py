@@ -10,7 +10,7 @@ from typing import TextIO
 
 import rich_click as click
 
-from fraudguard.cli.app import App, examples, json_option, print_json, print_table, printable, show_instant
+from fraudguard.cli.app import IDENTIFIER, App, examples, json_option, print_json, print_table, printable, show_instant
 from fraudguard.cli.rates_import import import_
 from fraudguard.clock import format_instant, parse_instant
 from fraudguard.errors import InputError
@@ -70,6 +70,10 @@ def lookup(
     name = _chosen_deck(app, deck_name)
     deck = app.read(partial(load_deck, name=name, at=instant, digits=dialled.digits))
     rate = None if deck is None else deck.lookup(dialled.digits)
+    if deck is None and name not in {trunk.deck for trunk in app.settings.trunks.values()}:
+        raise InputError(
+            f"there is no deck {name!r}", where="--deck", fix="'fraudguard rates decks' shows those imported"
+        )
     if deck is None or rate is None:
         click.echo("null" if as_json else f"deck {name} has no price for {dialled.dialable}")
         context.exit(1)
@@ -115,7 +119,7 @@ def decks(app: App, as_json: bool) -> None:
 
 
 @rates.command(epilog=examples("rates activate 3", "rates activate 4 --effective 2027-01-01"))
-@click.argument("version", type=int)
+@click.argument("version", type=IDENTIFIER)
 @click.option("--effective", metavar="TIME", help="From when on. [default: now]")
 @click.pass_obj
 def activate(app: App, version: int, effective: str | None) -> None:
@@ -128,7 +132,7 @@ def activate(app: App, version: int, effective: str | None) -> None:
 
 @rates.command(epilog=examples("rates export --deck carrier > carrier.csv", "rates export --version 3"))
 @click.option("--deck", "deck_name", metavar="DECK", help="[default: the only deck that a trunk uses]")
-@click.option("--version", type=int, help="[default: the version in force]")
+@click.option("--version", type=IDENTIFIER, help="[default: the version in force]")
 @click.option("--output", type=click.File("w", encoding="utf-8", atomic=True), default="-", help="[default: stdout]")
 @click.pass_obj
 def export(app: App, deck_name: str | None, version: int | None, output: TextIO) -> None:

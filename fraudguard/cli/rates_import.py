@@ -22,14 +22,17 @@ from fraudguard.cli.app import App, examples, printable, show_instant
 from fraudguard.clock import Millis, parse_instant
 from fraudguard.config import NAME_PATTERN
 from fraudguard.decks import ImportOptions, ParsedDeck, Role
+from fraudguard.decks.cells import MAX_INCREMENT
 from fraudguard.decks.diff import Change, DeckDiff, compare
 from fraudguard.decks.reader import read_deck
 from fraudguard.errors import InputError
 from fraudguard.money import Micros, format_amount, parse_amount, parse_decimal
 from fraudguard.policy import DEFAULT_LIMIT, EVERYBODY
-from fraudguard.rating import PrefixTable, in_force
-from fraudguard.store import open_reader, open_writer, policies
+from fraudguard.rating import PrefixTable, Rate, in_force
+from fraudguard.store import open_writer, policies
 from fraudguard.store.rates import Delivery, Imported, import_deck, load_deck
+
+_SECONDS = click.IntRange(0, MAX_INCREMENT)
 
 SHOWN = 20
 """Changes of each sort, and warnings, that are printed; the rest is counted."""
@@ -63,13 +66,17 @@ class _Request:
 @click.option("--decimal-mark", type=click.Choice([".", ","]), help="[default: detected]")
 @click.option("--date-format", default="", metavar="FORMAT", help="dmy, mdy, ymd, or as in strptime.")
 @click.option("--connect-fee", default="0", show_default=True, metavar="AMOUNT", help="For rows that state none.")
-@click.option("--minimum", type=click.IntRange(0, 86_400), default=0, show_default=True, help="Seconds; likewise.")
-@click.option("--increment", type=click.IntRange(1, 86_400), default=60, show_default=True, help="Seconds; likewise.")
+@click.option(
+    "--minimum", type=click.IntRange(0, MAX_INCREMENT), default=0, show_default=True, help="Seconds; likewise."
+)
+@click.option(
+    "--increment", type=click.IntRange(1, MAX_INCREMENT), default=60, show_default=True, help="Seconds; likewise."
+)
 @click.option("--ceiling", default="25", show_default=True, metavar="AMOUNT", help="A price above it is an error.")
 @click.option("--nanp/--no-nanp", default=None, help="Whether codes lack North America's leading 1.")
 @click.option("--member", default="", help="Which file of a ZIP.")
 @click.option("--sheet", default="", help="Which sheet of a spreadsheet: name, or number from 1.")
-@click.option("--skip-bad", is_flag=True, help="Import the good rows of a list with bad ones.")
+@click.option("--skip-bad", is_flag=True, help="Import despite bad rows: their prefixes count as not offered.")
 @click.option("--note", default="", help="Kept with the version.")
 @click.pass_obj
 def import_(
@@ -103,17 +110,19 @@ def import_(
         decimal_mark=decimal_mark or "",
         connect_fee=parse_amount(connect_fee, where="--connect-fee"),
         minimum_seconds=minimum,
-        increment_seconds=increment,
+        increment_seconds=increment or 1,
         effective_from=instant,
         ceiling=parse_amount(ceiling, where="--ceiling"),
         **as_given,
     )
     request = _Request(file, _deck_name(deck), instant, note)
+    if file.exists() and not file.is_file():  # it is read twice: for its prices and for its checksum
+        raise InputError("is not a regular file", where=str(file), fix="save the list in a file first")
     with _bar(f"reading {file.name}") as progress:
         parsed = read_deck(file, options, progress)
     _print_reading(parsed)
     if dry_run:
-        limit, diff = asyncio.run(_compare(app, request, parsed))
+        limit, diff = _compare(app, request, parsed)
         _print_diff(diff, f"{format_amount(limit)} {app.settings.currency}")
         return
     imported = asyncio.run(_store(app, request, parsed))
@@ -156,7 +165,7 @@ async def _store(app: App, request: _Request, parsed: ParsedDeck) -> Imported:
             )
 
 
-async def _compare(app: App, request: _Request, parsed: ParsedDeck) -> tuple[Micros, DeckDiff]:
+def _compare(app: App, request: _Request, parsed: ParsedDeck) -> tuple[Micros, DeckDiff]:
     """Compare with the version that the list would replace, by the global limit."""
 
     def read(connection: sqlite3.Connection) -> tuple[Micros, PrefixTable]:
@@ -164,9 +173,15 @@ async def _compare(app: App, request: _Request, parsed: ParsedDeck) -> tuple[Mic
         before = load_deck(connection, request.deck, request.effective_from)
         return (limits or [DEFAULT_LIMIT])[0], PrefixTable(()) if before is None else before.rates
 
-    async with await open_reader(app.settings.database) as reader:
-        limit, before = await reader.read(read)
-    return limit, compare(before, PrefixTable(in_force(parsed.rows, request.effective_from)), limit)
+    limit, before = app.read(read)
+    after = (_carried_over(rate, before, request) for rate in in_force(parsed.rows, request.effective_from))
+    return limit, compare(before, PrefixTable(after), limit)
+
+
+def _carried_over(rate: Rate, before: PrefixTable, request: _Request) -> Rate:
+    """Return the price that the import would keep until that of the new list begins (see store.rates.import_deck)."""
+    earlier = before.longest(rate.prefix) if rate.effective_from > request.effective_from else None
+    return earlier if earlier is not None and earlier.prefix == rate.prefix else rate
 
 
 def _columns(texts: tuple[str, ...]) -> dict[Role, str]:
@@ -215,8 +230,9 @@ def _print_some(label: str, entries: Sequence[object], total: int) -> None:
 
 
 def _print_diff(diff: DeckDiff, limit: str) -> None:
-    for line in diff.describe():
-        click.echo(line)
+    for kind in (Change.ADDED, Change.REMOVED, Change.DEARER, Change.CHEAPER):
+        click.echo(f"{kind}: {diff.counts[kind]}")
+    click.echo(f"changed otherwise: {diff.counts[Change.OTHER]}\nunchanged: {diff.unchanged}")
     crossings = ((Change.SHUT, f"rise above the limit of {limit}"), (Change.OPENED, f"come under the limit of {limit}"))
     for kind, what in crossings:
         if diff.counts[kind]:

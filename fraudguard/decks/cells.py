@@ -214,6 +214,11 @@ _SECONDS = r"([0-9]{1,5})\s*(?:s|sec|secs|seconds?)?"
 _INCREMENTS = re.compile(rf"{_SECONDS}(?:\s*[/+:,;-]\s*{_SECONDS})?", re.ASCII | re.IGNORECASE)
 
 
+MAX_INCREMENT = 600
+"""Seconds: no published list bills by more than ten minutes, and a limit per minute says nothing about a call that is
+billed by the day."""
+
+
 def parse_increments(text: str) -> tuple[int, int]:
     """Read '60', '60/60' or '30,6' into (minimum, increment) seconds; a single one is the increment; 0: not stated."""
     stripped = text.strip()
@@ -222,7 +227,12 @@ def parse_increments(text: str) -> tuple[int, int]:
     match = _INCREMENTS.fullmatch(stripped.removesuffix(".0"))
     if not match:
         raise BadCellError(f"{shown(stripped)} is not a billing increment", "give seconds, such as 60 or 30/6")
-    return (int(match[1]), int(match[2])) if match[2] else (0, int(match[1]))
+    minimum, increment = (int(match[1]), int(match[2])) if match[2] else (0, int(match[1]))
+    if max(minimum, increment) > MAX_INCREMENT:
+        raise BadCellError(
+            f"{shown(stripped)} is longer than any carrier bills at once", f"give at most {MAX_INCREMENT} seconds"
+        )
+    return minimum, increment
 
 
 def parse_seconds(text: str) -> int:

@@ -68,6 +68,14 @@ class _Reading:
         self._read, self._bad_rows = 0, 0
         self._ascent = _Ascent()
         self._terms_reader = TermsReader(layout, options)
+        self._unknown: Terms = (
+            options.ceiling,
+            options.connect_fee,
+            options.minimum_seconds,
+            options.increment_seconds,
+            options.effective_from,
+            False,
+        )
 
     def take(self, rows: Iterable[Row]) -> None:
         """Read all rows behind the header."""
@@ -93,6 +101,9 @@ class _Reading:
             codes = self._codes_of(line, cells_of_row, prefix_column)
             if terms is None or codes is None:
                 self._bad_rows += 1
+                # Left out under --skip-bad, a prefix must not fall to the price of a shorter one.
+                terms = [self._unknown]
+            if codes is None:
                 continue
             for code in codes:
                 for term in terms:

@@ -50,7 +50,7 @@ def install(text: str, path: Path) -> Installed:
 
 def advice(settings: Settings, path: Path) -> list[str]:
     """Return what the operator has to add to Asterisk's own files, line by line."""
-    lines = [f"In extensions.conf:  #include {path}", "In each context that phones dial from, one of:"]
+    lines = [f"In extensions.conf:  #include {path.absolute()}", "In each context that phones dial from, one of:"]
     lines += [f"    include => {names.CONTEXT_OUT.format(trunk=trunk)}" for trunk in sorted(settings.trunks)]
     lines += [
         "or, where your dialplan dials by itself, before its Dial:",
@@ -65,6 +65,8 @@ def advice(settings: Settings, path: Path) -> list[str]:
 
 def _earlier(target: Path) -> str | None:
     """Return the file that is there, None when there is none. Raises InputError when it is somebody else's."""
+    if target.exists() and not target.is_file():  # a device, a pipe, a folder: renaming over it would destroy it
+        raise InputError("is not a regular file", where=str(target), fix="name a file")
     try:
         text = target.read_bytes().decode("utf-8", "surrogateescape")
     except FileNotFoundError:

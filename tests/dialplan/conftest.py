@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 
 from fraudguard.config import Settings
@@ -16,7 +14,7 @@ def make_settings():
     """Two trunks, an American office and a British tenant; keywords replace whole sections."""
 
     def make(**sections) -> Settings:
-        return Settings(**{**SECTIONS, **sections}, path=Path("fraudguard.toml"))
+        return Settings(**{**SECTIONS, **sections})
 
     return make
 
