@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from fraudguard.config import Numbering, Settings
@@ -10,7 +10,7 @@ from fraudguard.errors import ConfigError, PeerError
 from fraudguard.money import parse_amount
 from fraudguard.numbering import HomePlan, Normaliser
 from fraudguard.policy import DEFAULT_TENANT, Attempt, Reason
-from fraudguard.rating import Rate
+from fraudguard.rating import Deck, Rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,19 @@ def build_house(settings: Settings) -> House:
         lease_seconds=settings.policy.lease_seconds,
         shadow=frozenset(Reason(rule) for rule in settings.policy.shadow),
     )
+
+
+def refuse_other_currency(settings: Settings, decks: Iterable[Deck]) -> None:
+    """Raise ConfigError for a deck priced in another currency than the settings say: changing the one key would
+    turn every price and limit into something else.
+    """
+    for deck in decks:
+        if deck.currency != settings.currency:
+            raise ConfigError(
+                f"is {settings.currency}, but deck {deck.name} is priced in {deck.currency}",
+                where=f"{settings.path}: currency",
+                fix="set it back, or start anew with another database",
+            )
 
 
 def home_plan(numbering: Numbering) -> HomePlan:

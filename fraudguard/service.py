@@ -28,7 +28,7 @@ from fraudguard.clock import Clock
 from fraudguard.config import Settings
 from fraudguard.errors import StoreError
 from fraudguard.guard import Guard
-from fraudguard.house import build_house
+from fraudguard.house import build_house, refuse_other_currency
 from fraudguard.policy import PolicyIndex, Snapshot
 from fraudguard.store import migrate_database, open_writer
 from fraudguard.store.snapshots import SnapshotSource
@@ -70,6 +70,7 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
         source = await stack.enter_async_context(
             await SnapshotSource.open(settings.database, decks, clock, swapped=policy.swap, failed=_reload_failed)
         )
+        refuse_other_currency(settings, policy.current().decks.values())
         watching = asyncio.create_task(source.watch(), name="snapshot watch")
         stack.push_async_callback(_cancelled, watching)
 

@@ -31,6 +31,7 @@ class Failure(StrEnum):
     REFUSED = "refused"  # Asterisk did not carry out the command that gives the answer
     GONE = "gone"  # the peer closed before the answer was acknowledged
     STOPPING = "stopping"
+    NOT_STORED = "not_stored"  # the verdict could not be committed
     INNER_ERROR = "inner_error"  # ours
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 from fraudguard.agi import protocol
 from fraudguard.agi.counters import Counters, Failure, QuietLog, harmless
 from fraudguard.agi.protocol import Conversation, End, Event, ProtocolError, Reply, Request
-from fraudguard.errors import PeerError
+from fraudguard.errors import PeerError, UnreachableError
 
 LINGER: Final = 1.0
 """Seconds a failed connection has to take its failure line before it is reset."""
@@ -279,6 +279,8 @@ class Session(asyncio.Protocol):
             self.fail(Failure.REFUSED, error.what)
         elif isinstance(error, PeerError):
             self.fail(Failure.BAD_REQUEST, str(error))
+        elif isinstance(error, UnreachableError):
+            self.fail(Failure.NOT_STORED, str(error))
         elif isinstance(error, asyncio.CancelledError):
             self.fail(Failure.INNER_ERROR, "cancelled")  # unless whoever cancelled has said why
         else:

@@ -10,7 +10,7 @@ from fraudguard.cli.app import App, examples, json_option, print_json, printable
 from fraudguard.clock import parse_instant
 from fraudguard.errors import InputError
 from fraudguard.guard import judge
-from fraudguard.house import build_house
+from fraudguard.house import build_house, refuse_other_currency
 from fraudguard.numbering import BadNumber
 from fraudguard.policy import DEFAULT_TENANT, Attempt, PolicyIndex, Ruling, Snapshot, explain, flatten
 from fraudguard.policy.ruling import as_json as ruling_json
@@ -72,6 +72,7 @@ def _judge(app: App, attempt: Attempt) -> Ruling:
 
     def snapshot(connection: sqlite3.Connection) -> Snapshot:
         found = load_deck(connection, deck, attempt.at, digits=digits)
+        refuse_other_currency(app.settings, () if found is None else (found,))
         return Snapshot(
             decks={} if found is None else {deck: found},
             limits=policies.list_limits(connection),

@@ -35,10 +35,14 @@ SAMPLE_CURRENCY = "USD"
 @click.option("--sample", is_flag=True, help="Import the sample price list, to try things out.")
 @click.pass_obj
 def init(app: App, home: str, currency: str, trunk: str, sample: bool) -> None:
-    """Write fraudguard.toml (where --config says) and the database beside it. Overwrites nothing."""
+    """Write fraudguard.toml (where --config says) and the database beside it. Overwrites nothing.
+
+    Where the configuration is there and only the database is missing, that alone is made.
+    """
     path = app.config_path
     if path.exists():
-        raise InputError("exists already", where=str(path), fix="edit it, or name another with --config")
+        _only_database(app)
+        return
     for option, value in (("--home", home), ("--currency", currency), ("--trunk", trunk)):
         if not re.fullmatch(NAME_PATTERN, value):
             raise InputError(f"{value[:60]!r} will not do", where=option, fix="letters, digits, - and _, at most 40")
@@ -57,6 +61,15 @@ def init(app: App, home: str, currency: str, trunk: str, sample: bool) -> None:
             with resources.as_file(resources.files("fraudguard.data") / "sample-rates.csv") as file:
                 import_sample(app, file, SAMPLE_DECK)
     click.echo(f"wrote {path} and {settings.database}")
+
+
+def _only_database(app: App) -> None:
+    """Make the database that an existing configuration names: after a move, or where only the file was copied."""
+    database = app.settings.database
+    if database.exists():
+        raise InputError("exists already", where=str(app.config_path), fix="edit it, or name another with --config")
+    asyncio.run(create_database(database, app.clock.now()))
+    click.echo(f"kept {app.config_path}, wrote {database}")
 
 
 def _write(path: Path, text: str) -> None:

@@ -119,11 +119,17 @@ async def create_database(path: Path, now: Millis) -> None:
         raise InputError("exists already", where=str(path), fix="it is kept as it is; name another file") from None
     except OSError as error:
         raise StoreError(f"cannot be created: {error.strerror}", where=str(path), fix="check its folder") from error
-    await migrate_database(path, now)
+    await _migrate(path, now)
 
 
 async def migrate_database(path: Path, now: Millis) -> Migrated:
     """Bring an existing database up to date, after a backup. Does nothing to one that is. Raises StoreError."""
+    if _is_empty(path):  # it was a database once, and all that operators had set is gone
+        raise StoreError("is empty", where=str(path), fix="restore a backup, or remove it and run 'fraudguard init'")
+    return await _migrate(path, now)
+
+
+async def _migrate(path: Path, now: Millis) -> Migrated:
     connection = await _connect(path, BUSY_SECONDS, ("PRAGMA synchronous = FULL",))
     async with _Access(path, connection) as access:
         return await access.run(lambda db: migrate(db, path, now))
@@ -149,6 +155,10 @@ async def open_reader(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> Read
     """Open the database for reading. Raises StoreError: missing, no database, other schema."""
     connection = await _connect(path, busy_seconds, ("PRAGMA query_only = ON",))
     return await _checked(Reader(path, connection), "BEGIN")
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size == 0
 
 
 A = TypeVar("A", bound=_Access)

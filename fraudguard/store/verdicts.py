@@ -135,9 +135,8 @@ def _fail(waiters: Sequence[Waiter], error: BaseException, where: str) -> None:
     for waiter, _ in waiters:
         if not waiter.done():
             # One exception each: a shared one would collect the traceback of every waiter.
-            failure = StoreError(f"the verdict could not be stored: {error!r}", where=where)
-            failure.__cause__ = error
-            waiter.set_exception(failure)
+            what, fix = (error.what, error.fix) if isinstance(error, StoreError) else (repr(error), "")
+            waiter.set_exception(StoreError(f"the verdict is not stored: {what}", where=where, fix=fix))
 
 
 def attempt_row(verdict: Verdict) -> Row:

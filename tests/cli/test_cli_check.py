@@ -47,6 +47,12 @@ def test_check_judges_any_string(fraudguard, number):
     assert "\x1b" not in result.out
 
 
+def test_another_currency_in_the_configuration_does_not_relabel_prices(fraudguard):
+    fraudguard.config.write_text(fraudguard.config.read_text().replace('"USD"', '"EUR"'))
+    for command in (["check", "12125550100", "--trunk", "carrier"], ["run"]):
+        assert "currency: is EUR, but deck carrier is priced in USD" in fraudguard(*command, status=2).err
+
+
 def test_an_unknown_trunk_or_tenant_is_named(fraudguard):
     assert "unknown trunk 'x' (configured: carrier)" in fraudguard("check", "911", "--trunk", "x", status=2).err
     assert "unknown tenant" in fraudguard("check", "911", "--trunk", "carrier", "--tenant", "x", status=2).err

@@ -77,6 +77,14 @@ def test_a_missing_database_says_what_to_do(empty):
     assert "fraudguard init" in empty("limit", "list", status=3).err
 
 
+def test_a_missing_database_is_made_beside_a_configuration_that_is_kept(empty):
+    load(empty.config).database.unlink()
+    before = empty.config.read_text()
+    empty("init")
+    assert empty.config.read_text() == before
+    assert empty("grant", "list").out == "none\n"
+
+
 def test_an_unknown_key_in_the_configuration_is_named(empty):
     empty.config.write_text(empty.config.read_text().replace("host =", "hots ="))
     result = empty("limit", "list", status=2)

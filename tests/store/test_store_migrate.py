@@ -30,11 +30,16 @@ def test_packaged_migrations_are_numbered_from_one():
     assert [step.version for step in migrate.packaged()] == list(range(1, len(migrate.packaged()) + 1))
 
 
-async def test_an_empty_file_becomes_a_database(tmp_path):
+async def test_an_empty_file_is_not_quietly_made_a_database(tmp_path):
     path = tmp_path / "fraudguard.db"
     path.touch()
-    assert (await migrate_database(path, NOW)).applied == tuple(step.version for step in migrate.packaged())
-    assert (await migrate_database(path, NOW)) == migrate.Migrated((), None)
+    with pytest.raises(StoreError, match="is empty"):
+        await migrate_database(path, NOW)
+    assert path.read_bytes() == b""
+
+
+async def test_a_database_that_is_up_to_date_is_left_alone(database):
+    assert (await migrate_database(database, NOW)) == migrate.Migrated((), None)
 
 
 async def test_migrating_keeps_a_copy_of_what_was(database):
@@ -98,7 +103,8 @@ async def test_no_backup_no_migration(database):
 
 async def test_many_may_migrate_at_once(tmp_path):
     path = tmp_path / "fraudguard.db"
-    path.touch()
+    with plain(path) as connection:
+        connection.execute("VACUUM")  # a database without anything in it, as a crash in `init` leaves it
     done = await asyncio.gather(*(migrate_database(path, NOW) for _ in range(4)))
     assert sorted(len(each.applied) for each in done) == [0, 0, 0, 1]
 

@@ -225,7 +225,7 @@ async def test_a_failed_commit_fails_all_its_waiters_and_no_others(log, writer, 
     results = await asyncio.gather(*(log.record(verdict(f"c{n}", **texts)) for n in range(300)), return_exceptions=True)
     assert {type(result) for result in results} == {StoreError}
     assert len({id(result) for result in results}) == 300
-    assert "the verdict could not be stored" in str(results[0])
+    assert "the verdict is not stored" in str(results[0])
     assert "the disk is full" in str(results[0])
     assert await reader.read(list_attempts) == ()
     await writer.run(lambda c: c.execute(f"PRAGMA max_page_count = {pages + 1000}").fetchone())
