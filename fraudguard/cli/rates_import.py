@@ -66,12 +66,8 @@ class _Request:
 @click.option("--decimal-mark", type=click.Choice([".", ","]), help="[default: detected]")
 @click.option("--date-format", default="", metavar="FORMAT", help="dmy, mdy, ymd, or as in strptime.")
 @click.option("--connect-fee", default="0", show_default=True, metavar="AMOUNT", help="For rows that state none.")
-@click.option(
-    "--minimum", type=click.IntRange(0, MAX_INCREMENT), default=0, show_default=True, help="Seconds; likewise."
-)
-@click.option(
-    "--increment", type=click.IntRange(1, MAX_INCREMENT), default=60, show_default=True, help="Seconds; likewise."
-)
+@click.option("--minimum", type=_SECONDS, default=0, show_default=True, help="Seconds; for rows that state none.")
+@click.option("--increment", type=_SECONDS, default=60, show_default=True, help="Seconds; for rows that state none.")
 @click.option("--ceiling", default="25", show_default=True, metavar="AMOUNT", help="A price above it is an error.")
 @click.option("--nanp/--no-nanp", default=None, help="Whether codes lack North America's leading 1.")
 @click.option("--member", default="", help="Which file of a ZIP.")
