@@ -32,7 +32,8 @@ from fraudguard.rating import PrefixTable, Rate, in_force
 from fraudguard.store import open_writer, policies
 from fraudguard.store.rates import Delivery, Imported, import_deck, load_deck
 
-_SECONDS = click.IntRange(0, MAX_INCREMENT)
+_MINIMUM = click.IntRange(0, MAX_INCREMENT)
+_INCREMENT = click.IntRange(1, MAX_INCREMENT)
 
 SHOWN = 20
 """Changes of each sort, and warnings, that are printed; the rest is counted."""
@@ -66,8 +67,8 @@ class _Request:
 @click.option("--decimal-mark", type=click.Choice([".", ","]), help="[default: detected]")
 @click.option("--date-format", default="", metavar="FORMAT", help="dmy, mdy, ymd, or as in strptime.")
 @click.option("--connect-fee", default="0", show_default=True, metavar="AMOUNT", help="For rows that state none.")
-@click.option("--minimum", type=_SECONDS, default=0, show_default=True, help="Seconds; for rows that state none.")
-@click.option("--increment", type=_SECONDS, default=60, show_default=True, help="Seconds; for rows that state none.")
+@click.option("--minimum", type=_MINIMUM, default=0, show_default=True, help="Seconds; for rows that state none.")
+@click.option("--increment", type=_INCREMENT, default=60, show_default=True, help="Seconds; for rows that state none.")
 @click.option("--ceiling", default="25", show_default=True, metavar="AMOUNT", help="A price above it is an error.")
 @click.option("--nanp/--no-nanp", default=None, help="Whether codes lack North America's leading 1.")
 @click.option("--member", default="", help="Which file of a ZIP.")
@@ -106,7 +107,7 @@ def import_(
         decimal_mark=decimal_mark or "",
         connect_fee=parse_amount(connect_fee, where="--connect-fee"),
         minimum_seconds=minimum,
-        increment_seconds=increment or 1,
+        increment_seconds=increment,
         effective_from=instant,
         ceiling=parse_amount(ceiling, where="--ceiling"),
         **as_given,
