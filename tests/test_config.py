@@ -110,3 +110,15 @@ def test_the_file_is_found_by_option_then_environment_then_here(monkeypatch):
 def test_settings_cannot_be_changed():
     with pytest.raises(ValueError, match="frozen"):
         Settings().currency = "EUR"
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path):
+    path = tmp_path / "fraudguard.toml"
+    path.write_bytes(b"\xef\xbb\xbfcurrency = 'EUR'\n")
+    assert load(path).currency == "EUR"
+
+
+def test_a_variable_that_should_be_json_is_named(write, monkeypatch):
+    monkeypatch.setenv("FRAUDGUARD_TRUNKS", "notjson")
+    with pytest.raises(ConfigError, match="trunks"):
+        load(write(""))

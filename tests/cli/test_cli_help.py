@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import rich_click as click
@@ -71,3 +72,13 @@ def test_an_interrupted_command_ends_like_an_interrupted_command(fresh, monkeypa
 
     monkeypatch.setattr("fraudguard.config.load", interrupted)
     assert "interrupted" in fresh("limit", "list", status=130).err
+
+
+def test_a_full_disk_behind_standard_output_is_no_defect_of_ours():
+    script = "from fraudguard.cli import main; main()"
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", script, "--help"], stdout=full, stderr=-1, timeout=60, check=False
+        )
+    assert ended.returncode == 3
+    assert b"No space left" in ended.stderr

@@ -108,3 +108,29 @@ def test_what_is_exported_is_imported_as_the_same(fraudguard, tmp_path):
 
 def test_a_deck_that_no_trunk_uses_is_pointed_out(empty, prices):
     assert "no trunk is priced by deck other yet" in empty("rates", "import", prices, "--deck", "other").err
+
+
+def test_a_bad_row_that_is_skipped_does_not_fall_to_the_price_of_a_shorter_prefix(fraudguard, prices):
+    prices.write_text(prices.read_text().replace("4470,United Kingdom personal,0.40", "447,United Kingdom mobile,soon"))
+    fraudguard("rates", "import", prices, "--deck", "carrier", "--skip-bad")
+    assert "verdict: allow" in fraudguard("check", "011442079460000", "--trunk", "carrier").out
+    assert "no_rate" in fraudguard("check", "011447400123456", "--trunk", "carrier", status=1).out
+
+
+def test_terms_that_bill_by_the_day_are_refused(empty, prices):
+    prices.write_text(prices.read_text().replace("0.01,0,6,6", "0.01,0,3600,86400"))
+    assert (
+        "longer than any carrier bills at once" in empty("rates", "import", prices, "--deck", "carrier", status=2).err
+    )
+
+
+def test_a_dry_run_knows_what_is_carried_over(fraudguard, prices):
+    text = prices.read_text().replace("increment\n", "increment,effective\n", 1)
+    head, *rows = text.splitlines()
+    later = [f"{row},2090-01-01" if row.startswith("44,") else f"{row},2020-01-01" for row in rows]
+    prices.write_text("\n".join([head, *later]))
+    assert "dearer: 0" in fraudguard("rates", "import", prices, "--deck", "carrier", "--dry-run").out
+
+
+def test_an_unknown_deck_is_named(fraudguard):
+    assert "there is no deck 'x'" in fraudguard("rates", "lookup", "+442079460000", "--deck", "x", status=2).err

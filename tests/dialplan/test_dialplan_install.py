@@ -105,3 +105,11 @@ def test_the_advice_names_every_include_and_tenant(settings, path):
 
 def test_without_tenants_no_variable_is_asked_for(make_settings, path):
     assert "set_var" not in "\n".join(advice(make_settings(tenants={}), path))
+
+
+def test_what_is_no_file_is_left_alone(tmp_path):
+    pipe = tmp_path / "fraudguard.conf"
+    os.mkfifo(pipe)
+    with pytest.raises(InputError, match="is not a regular file"):
+        install("text", pipe)
+    assert pipe.is_fifo()
