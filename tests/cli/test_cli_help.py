@@ -75,10 +75,8 @@ def test_an_interrupted_command_ends_like_an_interrupted_command(fresh, monkeypa
 
 
 def test_a_full_disk_behind_standard_output_is_no_defect_of_ours():
-    script = "from fraudguard.cli import main; main()"
-    with open("/dev/full", "w") as full:
-        ended = subprocess.run(
-            [sys.executable, "-c", script, "--help"], stdout=full, stderr=-1, timeout=60, check=False
-        )
+    command = [sys.executable, "-c", "from fraudguard.cli import main; main()", "--help"]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
     assert ended.returncode == 3
     assert b"No space left" in ended.stderr
