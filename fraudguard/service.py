@@ -1,8 +1,8 @@
 """The composition root: builds everything, owns start and stop.
 
-configuration -> house ─┐
-database -> snapshots ──┴─> guard -> FastAGI server
-<- verdict log <──┘
+configuration -> house ───────┐
+database ------> snapshots ───┴─> guard <-> FastAGI server
+database <------ verdict log <─────┘
 """
 
 from __future__ import annotations

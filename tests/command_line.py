@@ -39,10 +39,3 @@ class CommandLine:
             sys.argv = argv
         assert status is None or result.status == status, (arguments, result)
         return result
-
-    def attempt(self, number: str, **arguments: str) -> str:
-        """Return the AGI request of one attempt, as Asterisk would send it."""
-        fields = {"number": number, "trunk": "carrier"} | arguments
-        lines = ["agi_network: yes", "agi_network_script: outbound", "agi_request: agi://127.0.0.1/outbound"]
-        lines += [f"agi_arg_{index}: {key}={value}" for index, (key, value) in enumerate(fields.items(), 1)]
-        return "\n".join([*lines, "", ""])

@@ -18,15 +18,13 @@ from rich.console import Console
 from rich.table import Table
 
 from fraudguard import config
+from fraudguard.agi.outbound import MAX_TEXT
 from fraudguard.clock import Clock, Millis, SystemClock, format_instant, parse_instant
 from fraudguard.config import Settings
 from fraudguard.errors import InputError
 from fraudguard.money import Micros, format_amount
 from fraudguard.policy import DEFAULT_TENANT, Scope
 from fraudguard.store import Writer, open_reader, open_writer
-
-MAX_ACCOUNT = 160
-"""Characters: what the FastAGI server takes of one argument. A rule for a longer name would never apply."""
 
 IDENTIFIER = click.IntRange(1, 2**63 - 1)
 """The id of a grant, block, alert or version: what SQLite can hold."""
@@ -79,22 +77,26 @@ class App:
         Raises InputError for a tenant that the configuration does not name: a limit set for a misspelt
         tenant would silently guard nobody.
         """
-        if account is not None and not (account.isprintable() and 0 < len(account) <= MAX_ACCOUNT):
+        if account is not None and not (account.isprintable() and 0 < len(account) <= MAX_TEXT):
             raise InputError(
                 f"{printable(account[:40])!r} is no account",
                 where="--account",
-                fix=f"1 to {MAX_ACCOUNT} printable characters, or leave the option out",
+                fix=f"1 to {MAX_TEXT} printable characters, or leave the option out",
             )
         if tenant is None:
             return Scope(DEFAULT_TENANT, account) if account is not None else Scope()
+        return Scope(self.tenant(tenant), account)
+
+    def tenant(self, name: str) -> str:
+        """Return the tenant's name. Raises InputError for one that the configuration does not name."""
         known = {DEFAULT_TENANT, *self.settings.tenants}
-        if tenant not in known:
+        if name not in known:
             raise InputError(
-                f"unknown tenant {tenant!r}",
+                f"unknown tenant {name!r}",
                 where="--tenant",
                 fix=f"known: {', '.join(sorted(known))}; a new one needs a section in {self.config_path}",
             )
-        return Scope(tenant, account)
+        return name
 
     def future(self, text: str | None, option: str) -> Millis | None:
         """Read a time (UTC unless it says otherwise) at which something ends. Raises InputError if that is past."""
@@ -122,9 +124,9 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str, title: str = "") -> None:
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
     """Print rows as a table, or `empty` when there are none. Plain text, never wrapped away, when not a terminal."""
-    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:

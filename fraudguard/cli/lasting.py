@@ -11,6 +11,7 @@ from fraudguard.cli.app import App, print_json, print_table, show_instant
 from fraudguard.clock import format_instant
 from fraudguard.errors import InputError
 from fraudguard.policy import Block, Grant
+from fraudguard.rating.prefixes import MAX_DIGITS
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _Entry = TypeVar("_Entry", Grant, Block)
@@ -29,7 +30,7 @@ def parse_prefix(text: str) -> str:
     digits = text.removeprefix("+")
     if not digits and not text:
         return ""
-    if not (digits.isascii() and digits.isdigit()) or len(digits) > 15 or digits.startswith("0"):
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > MAX_DIGITS or digits.startswith("0"):
         raise InputError(
             f"{text!r} is not an E.164 prefix",
             where="PREFIX",

@@ -56,9 +56,8 @@ def lookup(
     code alone when the number is premium, satellite, unknown, or in another country of +1.
     """
     app: App = context.obj
-    app.scope(tenant, None)
     instant = app.clock.now() if at is None else parse_instant(at, where="--at")
-    dialled = build_house(app.settings).tenancy_of(tenant).normaliser.normalise(number)
+    dialled = build_house(app.settings).tenancy_of(app.tenant(tenant)).normaliser.normalise(number)
     if isinstance(dialled, BadNumber):
         raise InputError(f"{number[:80]!r} is no number: {dialled.why}", where="NUMBER")
     if dialled.short:

@@ -33,7 +33,7 @@ from fraudguard.numbering.digitsets import (
     starts_with,
     subtract_all,
 )
-from fraudguard.numbering.normaliser import MAX_DIGITS, MIN_DIGITS, NANP, Normaliser
+from fraudguard.numbering.normaliser import MAX_DIGITS, MIN_DIGITS, NANP, PREMIUM_EXCHANGE, Normaliser
 from fraudguard.numbering.table import CallingCode, Region, Tariff, short_codes
 
 MAX_PATTERNS = 4000
@@ -155,7 +155,9 @@ def _prefixes_denied(normaliser: Normaliser, code: CallingCode, allow: Iterable[
         for box in _padded(prefix, length)
     ]
     if code.digits == NANP:
-        denied += [_pad(literal(NANP) + (ANY,) * 3 + literal("976"), length) for length in lengths if length > 7]
+        denied += [
+            _pad(literal(NANP) + (ANY,) * 3 + literal(PREMIUM_EXCHANGE), length) for length in lengths if length > 7
+        ]
     return denied
 
 

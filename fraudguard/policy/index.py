@@ -119,15 +119,17 @@ class _ByPrefix(Generic[_RuleT]):
                 yield from self._rules.get(digits[:length], ())
 
 
+def without_port(source: str) -> str:
+    """Return the address of '192.0.2.7:5060', '[2001:db8::7]:5060' or a bare address; other text as it is."""
+    if source.startswith("["):
+        return source[1:].partition("]")[0]
+    return source.partition(":")[0] if source.count(":") == 1 else source
+
+
 def address_of(source: str) -> Address | None:
     """Read the address out of what Asterisk prints ('192.0.2.7:5060', '[2001:db8::1]:5060', bare), or None."""
-    host = source
-    if source.startswith("["):
-        host = source[1:].partition("]")[0]
-    elif source.count(":") == 1:
-        host = source.partition(":")[0]
     try:
-        address = ipaddress.ip_address(host)
+        address = ipaddress.ip_address(without_port(source))
     except ValueError:
         return None
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None

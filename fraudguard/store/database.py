@@ -60,7 +60,22 @@ class _Connection(aiosqlite.Connection):
         return function(self._conn)
 
 
-class _Access:
+class Closing:
+    """Is closed at the end of `async with`."""
+
+    async def close(self) -> None:
+        raise NotImplementedError
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class _Access(Closing):
     """What writer and readers share: the path, errors that name it, and an end."""
 
     def __init__(self, path: Path, connection: _Connection) -> None:
@@ -80,14 +95,6 @@ class _Access:
         if not self._closed:
             self._closed = True
             await self._connection.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
 
 class Writer(_Access):

@@ -13,14 +13,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from fraudguard.clock import Clock, Millis
 from fraudguard.errors import StoreError
 from fraudguard.policy.records import Block, Grant, Limit, Snapshot
 from fraudguard.rating import Deck
-from fraudguard.store.database import Reader, open_reader
+from fraudguard.store.database import Closing, Reader, open_reader
 from fraudguard.store.edits import deck_noun, revisions
 from fraudguard.store.policies import list_blocks, list_grants, list_limits
 from fraudguard.store.rates import load_deck, next_activation
@@ -46,7 +45,7 @@ class _LoadedDeck:
     valid_until: Millis | None
 
 
-class SnapshotSource:
+class SnapshotSource(Closing):
     """Keeps a Snapshot up to date. Use `open`, then run `watch` as a task.
 
     `swapped` is called with every new snapshot, and once with the first; `failed` with what kept one from being loaded:
@@ -60,14 +59,15 @@ class SnapshotSource:
         names: Iterable[str],
         clock: Clock,
         *,
+        swapped: Callable[[Snapshot], None],
         failed: Callable[[StoreError], None],
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
-        self._swapped: Callable[[Snapshot], None] = lambda _snapshot: None
         self._policy_reader = policies
         self._deck_reader = decks
         self._names = tuple(sorted(set(names)))
         self._clock = clock
+        self._swapped = swapped
         self._failed = failed
         self._poll_seconds = poll_seconds
         self._policies: _Policies | None = None
@@ -93,14 +93,12 @@ class SnapshotSource:
         except BaseException:
             await policies.close()
             raise
-        source = cls(policies, decks, names, clock, failed=failed, poll_seconds=poll_seconds)
+        source = cls(policies, decks, names, clock, swapped=swapped, failed=failed, poll_seconds=poll_seconds)
         try:
             await source.refresh()
         except BaseException:
             await source.close()
             raise
-        source._swapped = swapped
-        swapped(source.current)  # once, when it is whole
         return source
 
     @property
@@ -110,8 +108,9 @@ class SnapshotSource:
 
     async def refresh(self) -> None:
         """Load what has changed, now. Raises StoreError; the previous snapshot stays then."""
-        await self._refresh_policies()
-        await self._refresh_decks()
+        changed = [await self._refresh_policies(), await self._refresh_decks()]
+        if any(changed):
+            self._swapped(self._current)
 
     async def watch(self) -> None:
         """Follow the edits until cancelled."""
@@ -124,49 +123,44 @@ class SnapshotSource:
         await self._policy_reader.close()
         await self._deck_reader.close()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def _follow(self, refresh: Callable[[], Awaitable[None]]) -> None:
+    async def _follow(self, refresh: Callable[[], Awaitable[bool]]) -> None:
         while True:
             await asyncio.sleep(self._poll_seconds)
             try:
-                await refresh()
+                if await refresh():
+                    self._swapped(self._current)
             except StoreError as error:
                 self._failed(error)
 
-    async def _refresh_policies(self) -> None:
+    async def _refresh_policies(self) -> bool:
+        """Load limits, grants and blocks if they were edited; say whether the snapshot is another now."""
         version = await self._policy_reader.run(_data_version)
         if self._seen.get(self._policy_reader) == version:
-            return
+            return False
         loaded = await self._policy_reader.read(partial(_load_policies, known=self._policies))
         # Seen only now: a failed load is tried again at the next poll.
         self._seen[self._policy_reader] = version
-        if loaded is not self._policies:
-            self._policies = loaded
-            self._swap(replace(self._current, limits=loaded.limits, grants=loaded.grants, blocks=loaded.blocks))
+        if loaded is self._policies:
+            return False
+        self._policies = loaded
+        self._current = replace(self._current, limits=loaded.limits, grants=loaded.grants, blocks=loaded.blocks)
+        return True
 
-    async def _refresh_decks(self) -> None:
+    async def _refresh_decks(self) -> bool:
+        """Load the decks that were edited, or whose next rows have begun; say whether the snapshot is another now."""
         version = await self._deck_reader.run(_data_version)
         now = self._clock.now()
         due = any(loaded.valid_until is not None and loaded.valid_until <= now for loaded in self._decks.values())
         if self._seen.get(self._deck_reader) == version and not due:
-            return
+            return False
         decks = await self._deck_reader.read(partial(_load_decks, names=self._names, known=self._decks, now=now))
         self._seen[self._deck_reader] = version
         self._decks = decks
         present = {name: loaded.deck for name, loaded in decks.items() if loaded.deck is not None}
-        if present != self._current.decks:
-            self._swap(replace(self._current, decks=present))
-
-    def _swap(self, snapshot: Snapshot) -> None:
-        self._current = snapshot
-        self._swapped(snapshot)
+        if present == self._current.decks:
+            return False
+        self._current = replace(self._current, decks=present)
+        return True
 
 
 def _data_version(connection: sqlite3.Connection) -> int:

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 
 from fraudguard.errors import StoreError
 from fraudguard.numbering.number import BadNumber
+from fraudguard.policy.index import without_port
 from fraudguard.policy.records import Outcome, Reason, Verdict
 from fraudguard.store.database import Writer
 
@@ -50,16 +51,19 @@ Row: TypeAlias = tuple[Any, ...]
 Waiter: TypeAlias = tuple[asyncio.Future[Verdict], Verdict]
 
 # The columns that an alert takes over from its attempt stand together, so that they are one slice of the row.
-_SHARED_COLUMNS = (
-    "reason, tenant, account, source, trunk, dialled, number, destination, per_minute, connect_fee, highest,"
-    " limit_scope, call"
+_BEFORE: Final = ("outcome", "at")
+_SHARED_COLUMNS: Final = (
+    *("reason", "tenant", "account", "source", "trunk", "dialled", "number", "destination", "per_minute"),
+    *("connect_fee", "highest", "limit_scope", "call"),
 )
-_SHARED = slice(2, 15)
-_ATTEMPT_COLUMNS = (
-    f"outcome, at, {_SHARED_COLUMNS}, asterisk, linkedid, region, kind, bad_number, deck, prefix, lease_seconds,"
-    " simulated, grant_id, block_id"
+_AFTER: Final = (
+    *("asterisk", "linkedid", "region", "kind", "bad_number", "deck", "prefix", "lease_seconds", "simulated"),
+    *("grant_id", "block_id"),
 )
-_ALERT_COLUMNS = f"fold, first_at, last_at, tries, kind, severity, {_SHARED_COLUMNS}"
+_ATTEMPT_COLUMNS: Final = _BEFORE + _SHARED_COLUMNS + _AFTER
+_SHARED: Final = slice(len(_BEFORE), len(_BEFORE) + len(_SHARED_COLUMNS))
+_FOLD_COLUMNS: Final = ("fold", "first_at", "last_at", "tries")
+_ALERT_COLUMNS: Final = (*_FOLD_COLUMNS, "kind", "severity", *_SHARED_COLUMNS)
 
 
 class VerdictLog:
@@ -190,7 +194,7 @@ def store_batch(rows: Sequence[Row], connection: sqlite3.Connection) -> None:
         connection.execute(sql, parameters)
     alerts = _alerts(rows)
     if alerts:
-        for sql, parameters in _chunks(_fold_alerts, [alert[:4] for alert in alerts]):
+        for sql, parameters in _chunks(_fold_alerts, [alert[: len(_FOLD_COLUMNS)] for alert in alerts]):
             connection.execute(sql, parameters)
         for sql, parameters in _chunks(_raise_alerts, alerts):
             connection.execute(sql, parameters)
@@ -218,13 +222,6 @@ def _fold_key(*shared: str | None) -> str:
     return "\x1f".join((str(reason), str(tenant), str(account), without_port(source), str(number or dialled)))
 
 
-def without_port(source: str) -> str:
-    """Return the address of '192.0.2.7:5060', '[2001:db8::7]:5060' or a bare address."""
-    if source.startswith("["):
-        return source[1:].partition("]")[0]
-    return source.partition(":")[0] if source.count(":") == 1 else source
-
-
 def _storable(text: str) -> str:
     """Cut a text to TEXT_LIMIT and make it printable: SQLite refuses the surrogates that stand for invalid UTF-8."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:TEXT_LIMIT])
@@ -246,15 +243,14 @@ def _chunks(statement: Callable[[int], str], rows: Sequence[Row]) -> Iterator[tu
 
 @cache
 def _insert_attempts(count: int) -> str:
-    return f"INSERT INTO attempts ({_ATTEMPT_COLUMNS}) VALUES {_values(26, count)}"  # noqa: S608  constants
+    return f"INSERT INTO attempts ({', '.join(_ATTEMPT_COLUMNS)}) VALUES {_values(_ATTEMPT_COLUMNS, count)}"  # noqa: S608
 
 
 @cache
 def _fold_alerts(count: int) -> str:
-    # (fold, first_at, last_at, tries)
     return (
         "UPDATE alerts SET tries = alerts.tries + new.column4, last_at = max(alerts.last_at, new.column3)"  # noqa: S608
-        f" FROM (VALUES {_values(4, count)}) AS new"
+        f" FROM (VALUES {_values(_FOLD_COLUMNS, count)}) AS new"
         " WHERE alerts.fold = new.column1 AND alerts.acked_at IS NULL"
         f" AND alerts.last_at > new.column2 - {FOLD_MILLIS}"
     )
@@ -264,11 +260,12 @@ def _fold_alerts(count: int) -> str:
 def _raise_alerts(count: int) -> str:
     # Those that were folded just before have an open alert by now.
     return (
-        f"INSERT INTO alerts ({_ALERT_COLUMNS}) SELECT * FROM (VALUES {_values(19, count)}) AS new"  # noqa: S608
+        f"INSERT INTO alerts ({', '.join(_ALERT_COLUMNS)})"  # noqa: S608
+        f" SELECT * FROM (VALUES {_values(_ALERT_COLUMNS, count)}) AS new"
         " WHERE NOT EXISTS (SELECT 1 FROM alerts WHERE alerts.fold = new.column1 AND alerts.acked_at IS NULL"
         f" AND alerts.last_at > new.column2 - {FOLD_MILLIS})"
     )
 
 
-def _values(columns: int, rows: int) -> str:
-    return ", ".join([f"({', '.join('?' * columns)})"] * rows)
+def _values(columns: Sequence[str], rows: int) -> str:
+    return ", ".join([f"({', '.join('?' * len(columns))})"] * rows)

@@ -5,7 +5,7 @@ from policy_cases import BAD, NOW, attempt, index, number, rate
 
 from fraudguard.numbering import Kind
 from fraudguard.policy import DEFAULT_LIMIT, Block, Grant, Limit, Scope
-from fraudguard.policy.index import address_of
+from fraudguard.policy.index import address_of, without_port
 
 ACME = Scope("acme")
 ACME_204 = Scope("acme", "204")
@@ -130,3 +130,17 @@ def test_an_account_cannot_be_named_without_its_tenant():
 def test_scopes_are_written_for_people_and_for_scripts(scope, text):
     assert str(scope) == text
     assert scope.level == text.split()[0]
+
+
+@pytest.mark.parametrize(
+    ("source", "address"),
+    [
+        ("192.0.2.7:5060", "192.0.2.7"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("[2001:db8::7]:5060", "2001:db8::7"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("", ""),
+    ],
+)
+def test_without_port(source, address):
+    assert without_port(source) == address

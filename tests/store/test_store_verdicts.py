@@ -20,7 +20,6 @@ from fraudguard.store.verdicts import (
     TEXT_LIMIT,
     attempt_row,
     store_batch,
-    without_port,
 )
 
 NOW = 1_800_000_000_000
@@ -160,20 +159,6 @@ async def test_after_an_acknowledgement_a_new_alert_is_raised(log, reader, write
     await log.record(refusal(at=NOW + 10))
     (alert,) = await reader.read(list_alerts)
     assert (alert.id, alert.tries) == (2, 1)
-
-
-@pytest.mark.parametrize(
-    ("source", "address"),
-    [
-        ("192.0.2.7:5060", "192.0.2.7"),
-        ("192.0.2.7", "192.0.2.7"),
-        ("[2001:db8::7]:5060", "2001:db8::7"),
-        ("2001:db8::7", "2001:db8::7"),
-        ("", ""),
-    ],
-)
-def test_without_port(source, address):
-    assert without_port(source) == address
 
 
 @pytest.mark.parametrize("count", [1, 2, 255, 256, 257, 700])
