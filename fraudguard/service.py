@@ -134,7 +134,7 @@ class _Policy:
         )
 
 
-def _reload_failed(error: StoreError) -> None:
+def _reload_failed(error: Exception) -> None:
     log.error("operators' edits could not be read; the previous ones stay in force", error=str(error))
 
 

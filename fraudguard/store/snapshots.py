@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Self
 
 from fraudguard.clock import Clock, Millis
-from fraudguard.errors import StoreError
 from fraudguard.policy.records import Block, Grant, Limit, Snapshot
 from fraudguard.rating import Deck
 from fraudguard.store.database import Closing, Reader, open_reader
@@ -60,7 +59,7 @@ class SnapshotSource(Closing):
         clock: Clock,
         *,
         swapped: Callable[[Snapshot], None],
-        failed: Callable[[StoreError], None],
+        failed: Callable[[Exception], None],
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
         self._policy_reader = policies
@@ -83,7 +82,7 @@ class SnapshotSource(Closing):
         clock: Clock,
         *,
         swapped: Callable[[Snapshot], None] = lambda _snapshot: None,
-        failed: Callable[[StoreError], None] = lambda _error: None,
+        failed: Callable[[Exception], None] = lambda _error: None,
         poll_seconds: float = POLL_SECONDS,
     ) -> Self:
         """Open the database at `path` and load the first snapshot, with the decks `names`. Raises StoreError."""
@@ -129,7 +128,7 @@ class SnapshotSource(Closing):
             try:
                 if await refresh():
                     self._swapped(self._current)
-            except StoreError as error:
+            except Exception as error:  # noqa: BLE001  whatever it was: who stops following obeys no edit any more
                 self._failed(error)
 
     async def _refresh_policies(self) -> bool:

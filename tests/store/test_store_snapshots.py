@@ -189,3 +189,28 @@ async def test_another_process_edits_while_verdicts_are_stored(database, writer,
     await watched.close()
     assert editor.returncode == 0
     assert await reader.read(lambda c: c.execute("SELECT count(*) FROM attempts").fetchone()) == (recorded,)
+
+
+async def test_a_listener_that_fails_is_reported_and_edits_are_followed_further(database, writer):
+    failures, swaps = asyncio.Queue(), asyncio.Queue()
+
+    def swapped(snapshot):
+        if len(snapshot.limits) == 1:
+            raise ValueError("this one breaks")
+        swaps.put_nowait(snapshot)
+
+    source = await SnapshotSource.open(
+        database, [], StillClock(), swapped=swapped, failed=failures.put_nowait, poll_seconds=POLL
+    )
+    task = asyncio.create_task(source.watch())
+    try:
+        async with asyncio.timeout(10):
+            await policies.set_limit(writer, EVERYBODY, 5, **BY)
+            assert str(await failures.get()) == "this one breaks"
+            await policies.set_limit(writer, Scope("acme"), 6, **BY)
+            while len((await swaps.get()).limits) < 2:
+                pass
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        await source.close()
