@@ -8,9 +8,18 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from fraudguard.errors import ConfigError
@@ -68,6 +77,8 @@ class Trunk(_Section):
     deck: Name
     dial: str = "PJSIP/{number}@{trunk}"
     number_format: Literal["+e164", "e164"] = "+e164"
+    channel: str | None = Field(default=None, pattern=r"^[A-Za-z0-9]+/[A-Za-z0-9_.+@:/-]{1,80}$")  # None: from `dial`
+    police: Literal["enforce", "report"] = "enforce"  # what happens to a call on this trunk that met no guard
 
     @field_validator("dial")
     @classmethod
@@ -121,6 +132,132 @@ class DialplanSettings(_Section):
     ring_seconds: int = Field(default=60, ge=5, le=600)
 
 
+class Ami(_Section):
+    """The manager interface of one Asterisk; the section's name is that of its [dialplan] asterisk key.
+
+    The secret comes from `secret_file` (relative to the configuration file) or FRAUDGUARD_AMI__NAME__SECRET.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=5038, ge=1, le=65535)
+    username: str = Field(default="fraudguard", pattern=r"^[A-Za-z0-9_.-]{1,80}$")
+    secret: SecretStr | None = None
+    secret_file: Path | None = None
+    tls: bool = False
+    ca_file: Path | None = None  # who vouches for its certificate; None: the system's authorities
+    queue: int = Field(default=20_000, ge=100)  # events waiting at once; beyond that they are dropped and resynced
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> Self:
+        if (self.secret is None) == (self.secret_file is None):
+            raise ValueError("needs a secret: either secret_file, or the environment variable")
+        return self
+
+
+Severity = Literal["notice", "warning", "critical"]
+
+
+class LogChannel(_Section):
+    """Alerts as lines of the service's own log."""
+
+    type: Literal["log"]
+
+
+class SmtpChannel(_Section):
+    """Alerts by mail."""
+
+    type: Literal["smtp"]
+    host: str
+    port: int = Field(default=587, ge=1, le=65535)
+    tls: Literal["starttls", "implicit", "none"] = "starttls"
+    username: str = ""
+    password_file: Path | None = None
+    sender: str
+    recipients: tuple[str, ...] = Field(min_length=1)
+
+
+class WebhookChannel(_Section):
+    """Alerts as JSON to an HTTP server, signed with HMAC-SHA256 when there is a secret."""
+
+    type: Literal["webhook"]
+    url: str = Field(pattern=r"^https?://")
+    secret_file: Path | None = None
+    ca_file: Path | None = None
+
+
+class CommandChannel(_Section):
+    """Alerts as JSON on the standard input of a program. No shell is involved."""
+
+    type: Literal["command"]
+    argv: tuple[str, ...] = Field(min_length=1)
+    timeout_seconds: float = Field(default=10, gt=0, le=300)
+
+
+class AppriseChannel(_Section):
+    """Alerts by apprise (an extra): the file holds one apprise URL a line, because such URLs hold tokens."""
+
+    type: Literal["apprise"]
+    urls_file: Path
+
+
+Channel = Annotated[
+    LogChannel | SmtpChannel | WebhookChannel | CommandChannel | AppriseChannel, Field(discriminator="type")
+]
+
+
+class Route(_Section):
+    """Which alerts go to which channels. Empty tenants or kinds: all of them."""
+
+    channels: tuple[Name, ...] = Field(min_length=1)
+    tenants: tuple[Name, ...] = ()
+    kinds: tuple[str, ...] = ()
+    severity: Severity = "notice"  # and those above it
+
+
+class QuietHours(_Section):
+    """When alerts of low severity wait until it is morning. Critical ones never wait."""
+
+    begin: str = Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")
+    end: str = Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")
+    zone: str = "UTC"
+    severity: Literal["notice", "warning"] = "notice"  # these, and those below, wait
+
+
+class Alerts(_Section):
+    """Where alerts are delivered. Without a channel they go to the log."""
+
+    channels: dict[Name, Channel] = {}
+    routes: tuple[Route, ...] = ()  # none: every alert to every channel
+    quiet: QuietHours | None = None
+    repeat_minutes: int = Field(default=3, ge=1, le=1440)  # repeats of an alert are counted, and told this often
+    expire_hours: int = Field(default=24, ge=1, le=168)  # what cannot be delivered for so long is given up
+
+
+class Security(_Section):
+    """When failed logins become an alert."""
+
+    failures: int = Field(default=5, ge=1)  # of one source address ...
+    window_minutes: int = Field(default=10, ge=1, le=1440)  # ... within so long
+    report_new_sources: bool = True  # an account used from an address that it never used before
+
+
+class Http(_Section):
+    """/metrics for Prometheus and /healthz for whoever watches the service."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=9473, ge=0, le=65535)
+    enabled: bool = True
+
+
+class Retention(_Section):
+    """How long records are kept; 0 keeps them for good. Open alerts and live calls are never dropped."""
+
+    attempts_days: int = Field(default=400, ge=0)
+    calls_days: int = Field(default=400, ge=0)
+    alerts_days: int = Field(default=400, ge=0)
+    sources_days: int = Field(default=400, ge=0)
+
+
 class Log(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
@@ -139,6 +276,11 @@ class Settings(BaseSettings):
     agi: Agi = Agi()
     policy: Policy = Policy()
     dialplan: DialplanSettings = DialplanSettings()
+    ami: dict[Name, Ami] = {}
+    alerts: Alerts = Alerts()
+    security: Security = Security()
+    http: Http = Http()
+    retention: Retention = Retention()
     log: Log = Log()
     _path: Path = PrivateAttr(default=Path(CONFIG_NAME))
 
@@ -219,7 +361,7 @@ def _known_keys(place: list[str]) -> list[str]:
     section: Any = Settings
     for part in place:
         # below tenants and trunks comes a free name, then the keys of that section
-        if (inner := {"tenants": Tenant, "trunks": Trunk}.get(part)) is not None:
+        if (inner := {"tenants": Tenant, "trunks": Trunk, "ami": Ami}.get(part)) is not None:
             section = inner
         elif section is Settings and part in Settings.model_fields:
             section = Settings.model_fields[part].annotation

@@ -16,8 +16,9 @@ from typing import Any, Final, TypeAlias
 
 from fraudguard.errors import StoreError
 from fraudguard.numbering.number import BadNumber
+from fraudguard.policy.alert import SEVERITY, Severity
 from fraudguard.policy.index import without_port
-from fraudguard.policy.records import Outcome, Reason, Verdict
+from fraudguard.policy.records import Outcome, Verdict
 from fraudguard.store.database import Writer
 
 QUEUE_LIMIT = 20_000
@@ -38,15 +39,6 @@ FOLD_MILLIS = 600_000
 TEXT_LIMIT = 255
 """Characters kept of each text that callers choose; longer ones are cut."""
 
-SEVERITY: Final = {
-    Reason.BLOCKED: "warning",
-    Reason.NO_RATE: "warning",
-    Reason.OVER_LIMIT: "warning",
-    Reason.BAD_NUMBER: "notice",
-    Reason.UNDECIDED: "critical",
-}
-"""How urgent an alert is, by the reason of the refusal. Reasons not listed are a warning."""
-
 Row: TypeAlias = tuple[Any, ...]
 Waiter: TypeAlias = tuple[asyncio.Future[Verdict], Verdict]
 
@@ -58,7 +50,7 @@ _SHARED_COLUMNS: Final = (
 )
 _AFTER: Final = (
     *("asterisk", "linkedid", "region", "kind", "bad_number", "deck", "prefix", "lease_seconds", "simulated"),
-    *("grant_id", "block_id"),
+    *("grant_id", "block_id", "minimum_seconds", "increment_seconds"),
 )
 _ATTEMPT_COLUMNS: Final = _BEFORE + _SHARED_COLUMNS + _AFTER
 _SHARED: Final = slice(len(_BEFORE), len(_BEFORE) + len(_SHARED_COLUMNS))
@@ -67,10 +59,22 @@ _ALERT_COLUMNS: Final = (*_FOLD_COLUMNS, "kind", "severity", *_SHARED_COLUMNS)
 
 
 class VerdictLog:
-    """Records verdicts (guard.Recorder). Made inside a running event loop; ends with `close`."""
+    """Records verdicts (guard.Recorder). Made inside a running event loop; ends with `close`.
 
-    def __init__(self, writer: Writer, *, queue_limit: int = QUEUE_LIMIT, batch_limit: int = BATCH_LIMIT) -> None:
+    `committed` is told of each verdict that is stored and still waited for, before its caller is: whoever follows
+    the calls knows a verdict before Asterisk can act on it.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        *,
+        committed: Callable[[Verdict], None] = lambda _: None,
+        queue_limit: int = QUEUE_LIMIT,
+        batch_limit: int = BATCH_LIMIT,
+    ) -> None:
         self._writer = writer
+        self._committed = committed
         self._queue_limit = queue_limit
         self._batch_limit = batch_limit
         self._rows: list[Row] = []
@@ -132,6 +136,7 @@ class VerdictLog:
         else:
             for waiter, verdict in waiters:
                 if not waiter.done():  # its caller was cancelled
+                    self._committed(verdict)
                     waiter.set_result(verdict)
 
 
@@ -185,6 +190,8 @@ def attempt_row(verdict: Verdict) -> Row:
         ",".join(verdict.simulated),
         None if facts.grant is None else facts.grant.id,
         None if facts.block is None else facts.block.id,
+        None if rate is None else rate.minimum_seconds,
+        None if rate is None else rate.increment_seconds,
     )
 
 
@@ -210,7 +217,7 @@ def _alerts(rows: Sequence[Row]) -> list[Row]:
             first, last, tries, shared = grouped.get(key, (at, at, 0, row[_SHARED]))
             grouped[key] = (min(first, at), max(last, at), tries + 1, shared)
     return [
-        (key, first, last, tries, shared[0], SEVERITY.get(shared[0], "warning"), *shared)
+        (key, first, last, tries, shared[0], SEVERITY.get(shared[0], Severity.WARNING), *shared)
         for key, (first, last, tries, shared) in grouped.items()
     ]
 

@@ -18,9 +18,10 @@ from fraudguard.config import Settings
 from fraudguard.decks import Role
 from fraudguard.dialplan import names
 from fraudguard.policy import Outcome, Reason, Verdict
+from fraudguard.policy.alert import SEVERITY
 from fraudguard.policy.rules import ORDER
 from fraudguard.store import open_writer
-from fraudguard.store.verdicts import SEVERITY, attempt_row, store_batch
+from fraudguard.store.verdicts import attempt_row, store_batch
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"

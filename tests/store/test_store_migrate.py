@@ -49,7 +49,7 @@ async def test_migrating_keeps_a_copy_of_what_was(database):
     assert done.applied == (SECOND.version,)
     assert "more" in tables(database)
     assert "edits" not in tables(database)
-    assert done.backup == database.with_name("fraudguard.db.v1-20270115T080000Z.backup")
+    assert done.backup == database.with_name("fraudguard.db.v2-20270115T080000Z.backup")
     with plain(done.backup) as copy:
         assert copy.execute("SELECT what FROM edits").fetchall() == [("kept",)]
     assert done.backup.stat().st_mode == database.stat().st_mode
@@ -94,7 +94,7 @@ async def test_a_migration_may_not_break_references(database):
 
 
 async def test_no_backup_no_migration(database):
-    path = database.with_name("fraudguard.db.v1-20270115T080000Z.backup.partial")
+    path = database.with_name("fraudguard.db.v2-20270115T080000Z.backup.partial")
     path.mkdir()
     with plain(database) as connection, pytest.raises(StoreError, match="cannot be backed up before migrating"):
         migrate.migrate(connection, database, NOW, (*migrate.packaged(), SECOND))

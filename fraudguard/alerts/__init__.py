@@ -1,0 +1,1 @@
+"""Delivering alerts: the outbox, who gets what, and the channels."""

@@ -1,0 +1,1 @@
+"""Following each Asterisk over AMI: the connection, its events, and what is asked of it."""

@@ -1,0 +1,161 @@
+"""What happens to calls, and what is known of them. Frozen; times are UTC milliseconds, money micro-units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from fraudguard.clock import Millis
+from fraudguard.money import Micros
+from fraudguard.rating.rate import Rate, cost
+
+
+class State(StrEnum):
+    """How far a call has come."""
+
+    RINGING = "ringing"
+    UP = "up"
+    ENDED = "ended"
+
+
+class Why(StrEnum):
+    """Why a call without a verdict is there. Calls with a verdict carry its reason."""
+
+    FENCE = "fence"  # the guard did not answer, and the dialplan let a domestic call go
+    EMERGENCY = "emergency"  # dialled past the guard, as it should be
+    UNGUARDED = "unguarded"
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One channel, as an Asterisk names it. `uniqueid` stays through renames, `linkedid` ties legs to one chain."""
+
+    asterisk: str
+    uniqueid: str
+    linkedid: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dialled:
+    """A leg is being called (DialBegin). `string` is what Dial was given: '+4420...@carrier'.
+
+    `caller` is the channel that dials, None when Asterisk itself does (Originate, call file); context, extension
+    and application say where in its dialplan. `said` is what the channel's FRAUDGUARD_REASON holds: 'fence' where
+    the dialplan decided alone.
+    """
+
+    at: Millis
+    leg: Leg
+    string: str
+    caller: Leg | None = None
+    account: str = ""
+    context: str = ""
+    extension: str = ""
+    application: str = ""
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A called leg answered (DialEnd with ANSWER)."""
+
+    at: Millis
+    asterisk: str
+    uniqueid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A channel belongs to another chain, or has another name, since a transfer, a masquerade or a rename."""
+
+    at: Millis
+    leg: Leg
+
+
+@dataclass(frozen=True, slots=True)
+class HungUp:
+    """A channel is gone (Hangup)."""
+
+    at: Millis
+    asterisk: str
+    uniqueid: str
+    cause: int
+
+
+@dataclass(frozen=True, slots=True)
+class Billed:
+    """Asterisk's own record (Cdr) of one stretch of a call: `channel` is the called one's name."""
+
+    at: Millis
+    asterisk: str
+    channel: str
+    seconds: int
+
+
+Event: TypeAlias = Dialled | Answered | Moved | HungUp | Billed
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A channel that is there, found by asking (CoreShowChannels), not by following events.
+
+    `answered_at` is None while it rings, or where Asterisk could not say; `up` says whether it is answered.
+    `number` is what it dials, as far as Asterisk says; `said` as in Dialled.
+    """
+
+    leg: Leg
+    up: bool
+    began_at: Millis
+    answered_at: Millis | None = None
+    string: str = ""
+    account: str = ""
+    context: str = ""
+    extension: str = ""
+    application: str = ""
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One leg towards a trunk, from its dialling to its end.
+
+    `call` is the verdict that allowed it ('' for none) and `why` its reason, or one of Why. `rate` is what it is
+    billed by, None without a price. `seconds` (whole, rounded up) and `cost` are known once it has ended.
+    `reconstructed` says that its answer or its end was not seen as it happened.
+    """
+
+    leg: Leg
+    caller: str
+    call: str
+    why: str
+    tenant: str
+    account: str
+    source: str
+    trunk: str
+    number: str
+    rate: Rate | None
+    lease_seconds: int | None
+    state: State
+    began_at: Millis
+    answered_at: Millis | None = None
+    ended_at: Millis | None = None
+    seconds: int | None = None
+    cost: Micros | None = None
+    cause: int | None = None
+    cdr_seconds: int | None = None
+    reconstructed: bool = False
+
+    def seconds_at(self, now: Millis) -> int:
+        """Return the billable seconds up to `now`, or to its end: every second begun counts, ringing is free."""
+        if self.answered_at is None:
+            return 0
+        end = now if self.ended_at is None else self.ended_at
+        return max(0, -(-(end - self.answered_at) // 1000))
+
+    def cost_at(self, now: Millis) -> Micros | None:
+        """Return what it has cost up to `now`, or to its end; None without a price, 0 unless answered."""
+        if self.rate is None:
+            return None
+        return 0 if self.answered_at is None else cost(self.rate, self.seconds_at(now))

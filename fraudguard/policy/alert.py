@@ -1,0 +1,83 @@
+"""What a person should know, as those who notice it say it: before it is stored, folded and delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from fraudguard.clock import Millis
+from fraudguard.money import Micros
+from fraudguard.policy.records import Reason
+
+
+class AlertKind(StrEnum):
+    """The kinds of alert that no verdict raises; the others are named by the verdict's reason."""
+
+    UNGUARDED_CALL = "unguarded_call"  # an outbound leg that no verdict allowed
+    CDR_DISAGREEMENT = "cdr_disagreement"  # Asterisk counted other seconds than the ledger
+    LOGIN_FAILURES = "login_failures"  # somebody guesses passwords or accounts
+    NEW_SOURCE = "new_source"  # an account used from an address that it never used before
+    AMI_REFUSED = "ami_refused"  # Asterisk refused the guard's own login
+    AMI_LOST = "ami_lost"  # the link to an Asterisk is gone
+    AMI_OVERFLOW = "ami_overflow"  # events were dropped, and calls looked up anew
+    TEST = "test"  # `alerts test`
+
+
+class Severity(StrEnum):
+    """How urgent an alert is."""
+
+    NOTICE = "notice"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+SEVERITY: Final[Mapping[str, Severity]] = {
+    Reason.BAD_NUMBER: Severity.NOTICE,
+    Reason.BLOCKED: Severity.WARNING,
+    Reason.NO_RATE: Severity.WARNING,
+    Reason.OVER_LIMIT: Severity.WARNING,
+    Reason.UNDECIDED: Severity.CRITICAL,
+    AlertKind.UNGUARDED_CALL: Severity.CRITICAL,
+    AlertKind.CDR_DISAGREEMENT: Severity.WARNING,
+    AlertKind.LOGIN_FAILURES: Severity.WARNING,
+    AlertKind.NEW_SOURCE: Severity.NOTICE,
+    AlertKind.AMI_REFUSED: Severity.CRITICAL,
+    AlertKind.AMI_LOST: Severity.CRITICAL,
+    AlertKind.AMI_OVERFLOW: Severity.WARNING,
+    AlertKind.TEST: Severity.NOTICE,
+}
+"""How urgent each kind is. Reasons not listed are a warning."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewAlert:
+    """Something noticed at `at`. Alike ones (same kind and `fold`) within ten minutes become one alert with a count.
+
+    The fields are those of an attempt where there is one; money is micro-units. `tries` is how many times it
+    happened. `details` holds what only this kind has, in words an operator can use: channel, context, asterisk...
+    """
+
+    kind: str
+    at: Millis
+    fold: str
+    tenant: str = ""
+    account: str = ""
+    source: str = ""
+    trunk: str = ""
+    dialled: str = ""
+    number: str | None = None
+    destination: str | None = None
+    per_minute: Micros | None = None
+    connect_fee: Micros | None = None
+    highest: Micros | None = None
+    limit_scope: str | None = None
+    reason: str = ""
+    call: str = ""
+    tries: int = 1
+    details: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def severity(self) -> Severity:
+        return SEVERITY.get(self.kind, Severity.WARNING)
