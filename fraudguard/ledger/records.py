@@ -8,6 +8,9 @@ from typing import TypeAlias
 
 from fraudguard.clock import Millis
 from fraudguard.money import Micros
+from fraudguard.numbering.number import BadNumber
+from fraudguard.policy.alert import NewAlert
+from fraudguard.policy.records import Verdict
 from fraudguard.rating.rate import Rate, cost
 
 
@@ -25,6 +28,50 @@ class Why(StrEnum):
     FENCE = "fence"  # the guard did not answer, and the dialplan let a domestic call go
     EMERGENCY = "emergency"  # dialled past the guard, as it should be
     UNGUARDED = "unguarded"
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """An allowing verdict, as far as following its calls needs it. Texts are the attempt's, as in the store.
+
+    `number` is what the verdict gave the dialplan to dial ('+4420...', '911'), `rate` what it was judged by (None
+    without a price), `lease_seconds` None for emergency calls, `at` when it was asked for.
+    """
+
+    asterisk: str
+    linkedid: str
+    call: str
+    reason: str
+    tenant: str
+    account: str
+    source: str
+    trunk: str
+    number: str
+    rate: Rate | None
+    lease_seconds: int | None
+    at: Millis
+
+
+def admission_of(verdict: Verdict) -> Admission | None:
+    """Return what a verdict admits; None when it refuses."""
+    facts = verdict.facts
+    attempt, number = facts.attempt, facts.number
+    if not verdict.allowed or isinstance(number, BadNumber):
+        return None
+    return Admission(
+        asterisk=attempt.asterisk,
+        linkedid=attempt.linkedid,
+        call=verdict.call,
+        reason=verdict.reason.value,
+        tenant=attempt.tenant,
+        account=attempt.account,
+        source=attempt.source,
+        trunk=attempt.trunk,
+        number=number.dialable,
+        rate=facts.rate,
+        lease_seconds=verdict.lease_seconds,
+        at=attempt.at,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,3 +206,12 @@ class Call:
         if self.rate is None:
             return None
         return 0 if self.answered_at is None else cost(self.rate, self.seconds_at(now))
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What follows from an event: calls to be stored as they now are, alerts to raise, legs to hang up at once."""
+
+    calls: tuple[Call, ...] = ()
+    alerts: tuple[NewAlert, ...] = ()
+    hang_up: tuple[Leg, ...] = ()
