@@ -18,7 +18,8 @@ from fraudguard.cli.app import (
     show_money,
 )
 from fraudguard.clock import format_instant
-from fraudguard.store.alerts import LIST_LIMIT, Alert, ack_alert, list_alerts
+from fraudguard.policy.alert import Alert
+from fraudguard.store.alerts import LIST_LIMIT, ack_alert, list_alerts
 
 
 @click.group(invoke_without_command=True, epilog=examples("alerts", "alerts list --json", "alerts ack 12"))

@@ -81,3 +81,60 @@ class NewAlert:
     @property
     def severity(self) -> Severity:
         return SEVERITY.get(self.kind, Severity.WARNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """An alert as it is stored. `tries` counts what was folded into it, the details are the first one's.
+
+    `severity` is 'notice', 'warning' or 'critical'. For an alert raised by a verdict `kind` is its reason.
+    The other fields are those of the attempt (see policy.Ruling; `highest` is its limit). `leader` is the alert
+    in whose messages this one is told, often itself, None before anybody is.
+    """
+
+    id: int
+    kind: str
+    severity: str
+    first_at: Millis
+    last_at: Millis
+    tries: int
+    tenant: str
+    account: str
+    source: str
+    trunk: str
+    dialled: str
+    number: str | None
+    destination: str | None
+    per_minute: Micros | None
+    connect_fee: Micros | None
+    highest: Micros | None
+    limit_scope: str | None
+    reason: str
+    call: str
+    acked_at: Millis | None = None
+    acked_by: str | None = None
+    leader: int | None = None
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message about an alert to one channel. Part 0 is the first, the others tell of what came after it.
+
+    It tells of `tries` of so many `alerts` between `since` and `until`. `target` is what their numbers have in
+    common ('+882…'), `origin` likewise their addresses ('…': several), `dearest` the highest price among them.
+    `attempts` is how often it was tried before.
+    """
+
+    id: int
+    alert: Alert
+    channel: str
+    part: int
+    tries: int
+    alerts: int
+    since: Millis
+    until: Millis
+    target: str
+    origin: str
+    dearest: Micros | None
+    attempts: int = 0

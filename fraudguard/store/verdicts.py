@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
-from itertools import chain
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from fraudguard.errors import StoreError
 from fraudguard.numbering.number import BadNumber
 from fraudguard.policy.alert import SEVERITY, Severity
 from fraudguard.policy.index import without_port
 from fraudguard.policy.records import Outcome, Verdict
+from fraudguard.store.alerts import NO_DETAILS, SHARED_COLUMNS, store_alerts
 from fraudguard.store.database import Writer
+from fraudguard.store.rows import TEXT_LIMIT, Row, chunks, placeholders, storable
 
 QUEUE_LIMIT = 20_000
 """Verdicts waiting at once: twice the sessions the server takes. Beyond that the disk is stuck, and says so."""
@@ -33,29 +34,16 @@ CROWD = 8
 GATHER_SECONDS = 0.005
 """How long it is given. A batch costs two thread switches, a lock and a sync, however many share them."""
 
-FOLD_MILLIS = 600_000
-"""A refusal like one less than 10 minutes ago raises that alert's count instead of a new alert."""
-
-TEXT_LIMIT = 255
-"""Characters kept of each text that callers choose; longer ones are cut."""
-
-Row: TypeAlias = tuple[Any, ...]
 Waiter: TypeAlias = tuple[asyncio.Future[Verdict], Verdict]
 
 # The columns that an alert takes over from its attempt stand together, so that they are one slice of the row.
 _BEFORE: Final = ("outcome", "at")
-_SHARED_COLUMNS: Final = (
-    *("reason", "tenant", "account", "source", "trunk", "dialled", "number", "destination", "per_minute"),
-    *("connect_fee", "highest", "limit_scope", "call"),
-)
 _AFTER: Final = (
     *("asterisk", "linkedid", "region", "kind", "bad_number", "deck", "prefix", "lease_seconds", "simulated"),
     *("grant_id", "block_id", "minimum_seconds", "increment_seconds"),
 )
-_ATTEMPT_COLUMNS: Final = _BEFORE + _SHARED_COLUMNS + _AFTER
-_SHARED: Final = slice(len(_BEFORE), len(_BEFORE) + len(_SHARED_COLUMNS))
-_FOLD_COLUMNS: Final = ("fold", "first_at", "last_at", "tries")
-_ALERT_COLUMNS: Final = (*_FOLD_COLUMNS, "kind", "severity", *_SHARED_COLUMNS)
+_ATTEMPT_COLUMNS: Final = _BEFORE + SHARED_COLUMNS + _AFTER
+_SHARED: Final = slice(len(_BEFORE), len(_BEFORE) + len(SHARED_COLUMNS))
 
 
 class VerdictLog:
@@ -166,7 +154,7 @@ def attempt_row(verdict: Verdict) -> Row:
     )
     together = "".join(texts)
     if len(together) > TEXT_LIMIT or not together.isprintable():
-        texts = tuple(map(_storable, texts))
+        texts = tuple(map(storable, texts))
     known, why = (None, number.why) if isinstance(number, BadNumber) else (number, None)
     return (
         verdict.outcome.value,
@@ -197,18 +185,13 @@ def attempt_row(verdict: Verdict) -> Row:
 
 def store_batch(rows: Sequence[Row], connection: sqlite3.Connection) -> None:
     """Insert attempts and raise or fold the alerts of those refused, inside the caller's transaction."""
-    for sql, parameters in _chunks(_insert_attempts, rows):
+    for sql, parameters in chunks(_insert_attempts, rows):
         connection.execute(sql, parameters)
-    alerts = _alerts(rows)
-    if alerts:
-        for sql, parameters in _chunks(_fold_alerts, [alert[: len(_FOLD_COLUMNS)] for alert in alerts]):
-            connection.execute(sql, parameters)
-        for sql, parameters in _chunks(_raise_alerts, alerts):
-            connection.execute(sql, parameters)
+    store_alerts(connection, _alerts(rows))
 
 
 def _alerts(rows: Sequence[Row]) -> list[Row]:
-    """Return one row of _ALERT_COLUMNS per fold key among the refused, counting its tries in this batch."""
+    """Return one row of ALERT_COLUMNS per fold key among the refused, counting its tries in this batch."""
     grouped: dict[str, tuple[int, int, int, Row]] = {}
     for row in rows:
         if row[0] == Outcome.NOWHERE:
@@ -217,7 +200,7 @@ def _alerts(rows: Sequence[Row]) -> list[Row]:
             first, last, tries, shared = grouped.get(key, (at, at, 0, row[_SHARED]))
             grouped[key] = (min(first, at), max(last, at), tries + 1, shared)
     return [
-        (key, first, last, tries, shared[0], SEVERITY.get(shared[0], Severity.WARNING), *shared)
+        (key, first, last, tries, shared[0], SEVERITY.get(shared[0], Severity.WARNING), *shared, NO_DETAILS)
         for key, (first, last, tries, shared) in grouped.items()
     ]
 
@@ -225,54 +208,10 @@ def _alerts(rows: Sequence[Row]) -> list[Row]:
 def _fold_key(*shared: str | None) -> str:
     reason, tenant, account, source, _trunk, dialled, number = shared
     assert source is not None
-    # No stored text holds a control character (see _storable), so the separator keeps the parts apart.
+    # No stored text holds a control character (see storable), so the separator keeps the parts apart.
     return "\x1f".join((str(reason), str(tenant), str(account), without_port(source), str(number or dialled)))
-
-
-def _storable(text: str) -> str:
-    """Cut a text to TEXT_LIMIT and make it printable: SQLite refuses the surrogates that stand for invalid UTF-8."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:TEXT_LIMIT])
-
-
-def _chunks(statement: Callable[[int], str], rows: Sequence[Row]) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Cut rows into statements of 256, 128, ... 1 rows.
-
-    Not executemany: sqlite3 lets go of the interpreter's lock in every step and wins it back only after up to
-    5 ms when the event loop is busy. Measured with a busy loop: 256 rows one by one 1.2 s, in one statement 17 ms.
-    """
-    start, size = 0, 256
-    while start < len(rows):
-        while size > len(rows) - start:
-            size //= 2
-        yield statement(size), tuple(chain.from_iterable(rows[start : start + size]))
-        start += size
 
 
 @cache
 def _insert_attempts(count: int) -> str:
-    return f"INSERT INTO attempts ({', '.join(_ATTEMPT_COLUMNS)}) VALUES {_values(_ATTEMPT_COLUMNS, count)}"  # noqa: S608
-
-
-@cache
-def _fold_alerts(count: int) -> str:
-    return (
-        "UPDATE alerts SET tries = alerts.tries + new.column4, last_at = max(alerts.last_at, new.column3)"  # noqa: S608
-        f" FROM (VALUES {_values(_FOLD_COLUMNS, count)}) AS new"
-        " WHERE alerts.fold = new.column1 AND alerts.acked_at IS NULL"
-        f" AND alerts.last_at > new.column2 - {FOLD_MILLIS}"
-    )
-
-
-@cache
-def _raise_alerts(count: int) -> str:
-    # Those that were folded just before have an open alert by now.
-    return (
-        f"INSERT INTO alerts ({', '.join(_ALERT_COLUMNS)})"  # noqa: S608
-        f" SELECT * FROM (VALUES {_values(_ALERT_COLUMNS, count)}) AS new"
-        " WHERE NOT EXISTS (SELECT 1 FROM alerts WHERE alerts.fold = new.column1 AND alerts.acked_at IS NULL"
-        f" AND alerts.last_at > new.column2 - {FOLD_MILLIS})"
-    )
-
-
-def _values(columns: Sequence[str], rows: int) -> str:
-    return ", ".join([f"({', '.join('?' * len(columns))})"] * rows)
+    return f"INSERT INTO attempts ({', '.join(_ATTEMPT_COLUMNS)}) VALUES {placeholders(_ATTEMPT_COLUMNS, count)}"  # noqa: S608

@@ -11,11 +11,10 @@ from fraudguard.numbering import BadNumber, Kind, Number
 from fraudguard.policy.records import Attempt, Block, Facts, Grant, Limit, Outcome, Reason, Scope, Verdict
 from fraudguard.rating import Rate
 from fraudguard.store import VerdictLog, migrate, open_writer
-from fraudguard.store.alerts import ack_alert, list_alerts
+from fraudguard.store.alerts import FOLD_MILLIS, ack_alert, list_alerts
 from fraudguard.store.attempts import list_attempts
 from fraudguard.store.verdicts import (
     CROWD,
-    FOLD_MILLIS,
     GATHER_SECONDS,
     TEXT_LIMIT,
     attempt_row,
@@ -23,6 +22,7 @@ from fraudguard.store.verdicts import (
 )
 
 NOW = 1_800_000_000_000
+SCHEMA = "".join(step.sql for step in migrate.packaged())
 PRICE = Rate("882", "Satellite", 9_000_000, 10_000, 0, 60, 0)
 NUMBER = Number("01188216000", "88216000", None, Kind.SATELLITE)
 
@@ -284,7 +284,7 @@ def test_no_text_a_caller_sends_keeps_a_verdict_from_being_stored(texts):
     bad = BadNumber(number, "no")
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        connection.executescript(migrate.packaged()[0].sql)
+        connection.executescript(SCHEMA)
         odd = {"account": account, "source": source, "asterisk": asterisk, "linkedid": linkedid, "trunk": trunk}
         store_batch([attempt_row(verdict(reason=Reason.BAD_NUMBER, number=bad, rate=None, **odd))] * 3, connection)
         dialled, tries = connection.execute("SELECT dialled, tries FROM alerts").fetchone()
@@ -302,7 +302,7 @@ def test_tries_add_up_however_verdicts_are_batched(made, data):
     ]
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        connection.executescript(migrate.packaged()[0].sql)
+        connection.executescript(SCHEMA)
         while rows:
             size = data.draw(st.integers(1, len(rows)))
             store_batch(rows[:size], connection)

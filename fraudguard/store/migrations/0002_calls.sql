@@ -61,7 +61,13 @@ CREATE INDEX sources_last ON sources (last_at);
 -- What only one kind of alert has, as a JSON object; and how many of its tries have been handed to the channels.
 ALTER TABLE alerts ADD COLUMN details TEXT NOT NULL DEFAULT '{}';
 ALTER TABLE alerts ADD COLUMN announced INTEGER NOT NULL DEFAULT 0;
+-- The alert in whose messages this one is told, often itself; and for such an alert when it last had something to tell.
+ALTER TABLE alerts ADD COLUMN leader INTEGER;
+ALTER TABLE alerts ADD COLUMN led_at INTEGER;
 CREATE INDEX alerts_unannounced ON alerts (id) WHERE announced < tries;
+CREATE INDEX alerts_leading ON alerts (led_at) WHERE led_at IS NOT NULL;
+-- Those of a database from before there were deliveries are history: nobody is told of them now.
+UPDATE alerts SET announced = tries;
 
 -- The outbox: one row per alert, channel and message. Part 0 is the first message, the others count repeats.
 CREATE TABLE deliveries (
@@ -70,14 +76,19 @@ CREATE TABLE deliveries (
   channel      TEXT NOT NULL,
   part         INTEGER NOT NULL CHECK (part >= 0),
   tries        INTEGER NOT NULL CHECK (tries >= 1),  -- how many the message tells of
+  alerts       INTEGER NOT NULL CHECK (alerts >= 1),  -- of how many alerts
   since        INTEGER NOT NULL,  -- when the first of them was
   until        INTEGER NOT NULL,  -- and the last
+  target       TEXT NOT NULL,  -- what their numbers have in common: one, or its beginning and an ellipsis
+  origin       TEXT NOT NULL,  -- likewise their source addresses: one, an ellipsis for several, '' for none
+  dearest      INTEGER,  -- the highest price per minute among them
   state        TEXT NOT NULL CHECK (state IN ('pending', 'delivered', 'expired')),
-  created_at   INTEGER NOT NULL,
-  due_at       INTEGER NOT NULL,
+  planned_at   INTEGER NOT NULL,  -- when it is to go
+  due_at       INTEGER NOT NULL,  -- when it is to be tried next
+  expires_at   INTEGER NOT NULL,
   attempts     INTEGER NOT NULL,
   delivered_at INTEGER,
   error        TEXT NOT NULL,
   UNIQUE (alert, channel, part)
 ) STRICT;
-CREATE INDEX deliveries_due ON deliveries (due_at) WHERE state = 'pending';
+CREATE INDEX deliveries_due ON deliveries (channel, due_at) WHERE state = 'pending';
