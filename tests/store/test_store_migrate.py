@@ -9,7 +9,8 @@ from fraudguard.store import create_database, migrate, migrate_database, open_wr
 from fraudguard.store.migrate import Migration
 
 NOW = 1_800_000_000_000
-SECOND = Migration(len(migrate.packaged()) + 1, "second", "CREATE TABLE more (x INTEGER) STRICT;\nDROP TABLE edits;\n")
+LATEST = len(migrate.packaged())
+NEXT = Migration(LATEST + 1, "next", "CREATE TABLE more (x INTEGER) STRICT;\nDROP TABLE edits;\n")
 
 
 @contextlib.contextmanager
@@ -45,11 +46,11 @@ async def test_a_database_that_is_up_to_date_is_left_alone(database):
 async def test_migrating_keeps_a_copy_of_what_was(database):
     with plain(database) as connection:
         connection.execute("INSERT INTO edits VALUES (1, 2, 'a', 'limit', 'kept')")
-        done = migrate.migrate(connection, database, NOW, (*migrate.packaged(), SECOND))
-    assert done.applied == (SECOND.version,)
+        done = migrate.migrate(connection, database, NOW, (*migrate.packaged(), NEXT))
+    assert done.applied == (NEXT.version,)
     assert "more" in tables(database)
     assert "edits" not in tables(database)
-    assert done.backup == database.with_name("fraudguard.db.v2-20270115T080000Z.backup")
+    assert done.backup == database.with_name(f"fraudguard.db.v{LATEST}-20270115T080000Z.backup")
     with plain(done.backup) as copy:
         assert copy.execute("SELECT what FROM edits").fetchall() == [("kept",)]
     assert done.backup.stat().st_mode == database.stat().st_mode
@@ -57,17 +58,17 @@ async def test_migrating_keeps_a_copy_of_what_was(database):
 
 
 async def test_an_older_schema_asks_for_migration(database, monkeypatch):
-    steps = (*migrate.packaged(), SECOND)
+    steps = (*migrate.packaged(), NEXT)
     monkeypatch.setattr(migrate, "packaged", lambda: steps)
-    with pytest.raises(StoreError, match="has schema 1, this program needs 2"):
+    with pytest.raises(StoreError, match=f"has schema {LATEST}, this program needs {LATEST + 1}"):
         await open_writer(database)
 
 
 async def test_a_newer_schema_is_left_alone(database):
     with plain(database) as connection:
-        migrate.migrate(connection, database, NOW, (*migrate.packaged(), SECOND))
+        migrate.migrate(connection, database, NOW, (*migrate.packaged(), NEXT))
     for attempt in (open_writer(database), migrate_database(database, NOW)):
-        with pytest.raises(StoreError, match=r"has schema 2, newer than this program knows \(1\)"):
+        with pytest.raises(StoreError, match=rf"has schema {LATEST + 1}, newer than this program knows \({LATEST}\)"):
             await attempt
 
 
@@ -79,7 +80,7 @@ async def test_a_changed_migration_is_an_error(database):
 
 
 async def test_a_failing_migration_leaves_the_version_before(database):
-    broken = Migration(SECOND.version, "broken", "CREATE TABLE more (x);\nCREATE TABLE edits (x);\n")
+    broken = Migration(NEXT.version, "broken", "CREATE TABLE more (x);\nCREATE TABLE edits (x);\n")
     with plain(database) as connection, pytest.raises(sqlite3.OperationalError, match="already exists"):
         migrate.migrate(connection, database, NOW, (*migrate.packaged(), broken))
     assert "more" not in tables(database)
@@ -90,14 +91,14 @@ async def test_a_failing_migration_leaves_the_version_before(database):
 async def test_a_migration_may_not_break_references(database):
     orphan = "INSERT INTO activations VALUES (1, 99, 99, 0, 'a', 0);"
     with plain(database) as connection, pytest.raises(StoreError, match="would break references"):
-        migrate.migrate(connection, database, NOW, (*migrate.packaged(), Migration(2, "orphan", orphan)))
+        migrate.migrate(connection, database, NOW, (*migrate.packaged(), Migration(LATEST + 1, "orphan", orphan)))
 
 
 async def test_no_backup_no_migration(database):
-    path = database.with_name("fraudguard.db.v2-20270115T080000Z.backup.partial")
+    path = database.with_name(f"fraudguard.db.v{LATEST}-20270115T080000Z.backup.partial")
     path.mkdir()
     with plain(database) as connection, pytest.raises(StoreError, match="cannot be backed up before migrating"):
-        migrate.migrate(connection, database, NOW, (*migrate.packaged(), SECOND))
+        migrate.migrate(connection, database, NOW, (*migrate.packaged(), NEXT))
     assert "more" not in tables(database)
 
 
@@ -106,7 +107,7 @@ async def test_many_may_migrate_at_once(tmp_path):
     with plain(path) as connection:
         connection.execute("VACUUM")  # a database without anything in it, as a crash in `init` leaves it
     done = await asyncio.gather(*(migrate_database(path, NOW) for _ in range(4)))
-    assert sorted(len(each.applied) for each in done) == [0, 0, 0, 1]
+    assert sorted(len(each.applied) for each in done) == [0, 0, 0, LATEST]
 
 
 async def test_another_programs_database_is_not_migrated(tmp_path):
