@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from asterisk_harness.manager import Manager
 from asterisk_harness.pbx import Asterisk
 from asterisk_harness.root import RootUnavailableError, obtain
 from asterisk_harness.sip import Carrier, Phones
@@ -54,6 +56,16 @@ class Site:
     second: Carrier
     phones: Phones
     guard_port: int
+    sip_port: int
+    sip_password: str
+    """Of the one phone that registers, frank."""
+    ami_port: int
+    ami_secret: str
+    """Of both users in manager.conf: fraudguard, and everything."""
+
+    def manager(self, user: str = "everything") -> Manager:
+        """Log in to the manager interface; to be used in a `with` block."""
+        return Manager(self.ami_port, user, self.ami_secret)
 
     def settings(self, **sections: object) -> Settings:
         """Two trunks, an American office and a British tenant; `sections` replace or add."""
@@ -71,14 +83,24 @@ class Site:
 def running_site(asterisk_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     carriers = [Carrier(tmp_path_factory.mktemp("sip") / name) for name in ("carrier", "second")]
     sip = free_port(socket.SOCK_DGRAM)
-    ports = {"sip": str(sip), "carrier": str(carriers[0].port), "second": str(carriers[1].port)}
-    asterisk = Asterisk(asterisk_root, tmp_path_factory.mktemp("asterisk"), ports)
+    ami = free_port(socket.SOCK_STREAM)
+    sip_password, ami_secret = secrets.token_hex(16), secrets.token_hex(16)
+    values = {
+        "sip": str(sip),
+        "sip_password": sip_password,
+        "carrier": str(carriers[0].port),
+        "second": str(carriers[1].port),
+        "ami": str(ami),
+        "ami_secret": ami_secret,
+    }
+    asterisk = Asterisk(asterisk_root, tmp_path_factory.mktemp("asterisk"), values)
     phones = Phones(sip, tmp_path_factory.mktemp("phones"))
     try:
         for carrier in carriers:
             carrier.start()
         asterisk.start()
-        yield Site(asterisk, *carriers, phones, free_port(socket.SOCK_STREAM))
+        guard = free_port(socket.SOCK_STREAM)
+        yield Site(asterisk, *carriers, phones, guard, sip, sip_password, ami, ami_secret)
     finally:
         asterisk.stop()
         for carrier in carriers:

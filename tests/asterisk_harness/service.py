@@ -43,6 +43,12 @@ lease_seconds = 600
 guard = "127.0.0.1:{port}"
 """
 
+AMI = """
+[ami.asterisk]
+port = {port}
+secret_file = "ami.secret"
+"""
+
 # Prices a minute: at home 0.01, Britain 0.02, Cuba 0.80, satellites 9.50; nothing else has a price.
 RATES = "prefix,destination,price\n1,United States,0.01\n44,United Kingdom,0.02\n53,Cuba,0.80\n8821,Satellite,9.50\n"
 DEAR_RATES = "prefix,destination,price\n1,United States,0.01\n44,United Kingdom,0.50\n"
@@ -56,10 +62,16 @@ class Service:
         self._port = port
         self._process: subprocess.Popen[bytes] | None = None
 
-    def prepare(self) -> None:
-        """Make database, configuration and price lists, as an operator would."""
+    def prepare(self, *, ami_port: int | None = None, ami_secret: str = "") -> None:
+        """Make database, configuration and price lists, as an operator would; with a manager interface if asked."""
         self.cli("init")
-        (self._folder / "fraudguard.toml").write_text(CONFIG.format(port=self._port))
+        settings = CONFIG.format(port=self._port)
+        if ami_port is not None:
+            settings += AMI.format(port=ami_port)
+            secret = self._folder / "ami.secret"
+            secret.touch(0o600)
+            secret.write_text(ami_secret)
+        (self._folder / "fraudguard.toml").write_text(settings)
         for deck, rates in (("main", RATES), ("dear", DEAR_RATES)):
             (self._folder / f"{deck}.csv").write_text(rates)
             self.cli("rates", "import", f"{deck}.csv", "--deck", deck)

@@ -98,12 +98,18 @@ class Phones:
         self._folder = folder
         self._runs = 0
 
-    def dial(self, number: str, *, phone: str = "alice", scenario: str = "phone") -> Call:
+    def dial(self, number: str, *, phone: str = "alice", scenario: str = "phone", milliseconds: int = 200) -> Call:
         """Place one call."""
-        return self.dial_all([number], phone=phone, scenario=scenario)[0]
+        return self.dial_all([number], phone=phone, scenario=scenario, milliseconds=milliseconds)[0]
 
     def dial_all(
-        self, numbers: Sequence[str], *, phone: str = "alice", rate: int = 20, scenario: str = "phone"
+        self,
+        numbers: Sequence[str],
+        *,
+        phone: str = "alice",
+        rate: int = 20,
+        scenario: str = "phone",
+        milliseconds: int = 200,
     ) -> list[Call]:
         """Place a call for each number (as it stands in the SIP URI), `rate` per second, and wait for all."""
         self._runs += 1
@@ -111,7 +117,18 @@ class Phones:
         folder.mkdir(parents=True)
         (folder / "calls").write_text("SEQUENTIAL\n" + "".join(f"{phone};{number}\n" for number in numbers))
         command = [*_sipp(free_port(socket.SOCK_DGRAM)), "-sf", str(SCENARIOS / f"{scenario}.xml")]
-        command += ["-inf", "calls", "-m", str(len(numbers)), "-r", str(rate), "-d", "200", "-timeout", "40s"]
+        command += [
+            "-inf",
+            "calls",
+            "-m",
+            str(len(numbers)),
+            "-r",
+            str(rate),
+            "-d",
+            str(milliseconds),
+            "-timeout",
+            "40s",
+        ]
         command += ["-trace_shortmsg", "-shortmessage_file", "trace", self._target]
         subprocess.run(command, cwd=folder, check=False, capture_output=True, timeout=60, stdin=subprocess.DEVNULL)
         calls: dict[int, list[Message]] = {}
