@@ -38,7 +38,8 @@ CREATE TABLE calls (
   PRIMARY KEY (asterisk, uniqueid)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX calls_began ON calls (began_at);
-CREATE INDEX calls_live ON calls (state) WHERE state <> 'ended';
+CREATE INDEX calls_account ON calls (tenant, account, began_at);
+CREATE INDEX calls_live ON calls (began_at) WHERE state <> 'ended';
 CREATE INDEX calls_call ON calls (call);
 
 -- Who connects, from where: one row per account and address.
@@ -76,7 +77,7 @@ CREATE TABLE deliveries (
   channel      TEXT NOT NULL,
   part         INTEGER NOT NULL CHECK (part >= 0),
   tries        INTEGER NOT NULL CHECK (tries >= 1),  -- how many the message tells of
-  alerts       INTEGER NOT NULL CHECK (alerts >= 1),  -- of how many alerts
+  alerts       INTEGER NOT NULL CHECK (alerts >= 0),  -- how many alerts were new with them
   since        INTEGER NOT NULL,  -- when the first of them was
   until        INTEGER NOT NULL,  -- and the last
   target       TEXT NOT NULL,  -- what their numbers have in common: one, or its beginning and an ellipsis
@@ -92,3 +93,6 @@ CREATE TABLE deliveries (
   UNIQUE (alert, channel, part)
 ) STRICT;
 CREATE INDEX deliveries_due ON deliveries (channel, due_at) WHERE state = 'pending';
+
+-- Retention finds what is old without looking at the rest.
+CREATE INDEX alerts_acked ON alerts (last_at) WHERE acked_at IS NOT NULL;
