@@ -121,9 +121,9 @@ class Alert:
 class Delivery:
     """One message about an alert to one channel. Part 0 is the first, the others tell of what came after it.
 
-    It tells of `tries` of so many `alerts` between `since` and `until`. `target` is what their numbers have in
-    common ('+882…'), `origin` likewise their addresses ('…': several), `dearest` the highest price among them.
-    `attempts` is how often it was tried before.
+    It tells of `tries` between `since` and `until`, with which so many `alerts` were new. `target` is what their
+    numbers have in common ('+882…'), `origin` likewise their addresses ('…': several), `dearest` the highest price
+    among them. `attempts` is how often it was tried before.
     """
 
     id: int

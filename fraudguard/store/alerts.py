@@ -170,7 +170,7 @@ def store_kept(kept: Sequence[tuple[NewAlert, Millis, Millis]], connection: sqli
 
 def read_alert(row: Sequence[Any]) -> Alert:
     """Make an Alert of a row of COLUMNS."""
-    return Alert(*row[:-1], details=json.loads(row[-1]))
+    return Alert(*(*row[:-1], json.loads(row[-1])))
 
 
 COLUMNS: Final = ", ".join(field.name for field in fields(Alert))
