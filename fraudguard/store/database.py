@@ -27,6 +27,9 @@ T = TypeVar("T")
 BUSY_SECONDS = 5.0
 """How long to wait for another process's write lock. An import of a million rows holds it for about a second."""
 
+BRIEFLY_MILLIS = 20
+"""How long work that can wait does so for another process's lock: a little more than a step of `store compact`."""
+
 _CHECKPOINT_PAGES = 4000  # 16 MB of WAL between checkpoints: each one is two more fsyncs in somebody's commit
 _WAL_KEPT_BYTES = 64 * 1024 * 1024  # what a large import leaves of the WAL after it was checkpointed
 _FILE_MODE = 0o640  # numbers dialled and by whom are nobody else's business
@@ -100,14 +103,18 @@ class _Access(Closing):
 class Writer(_Access):
     """The process's one connection that writes."""
 
-    async def transaction(self, function: Callable[[sqlite3.Connection], T]) -> T:
+    async def transaction(self, function: Callable[[sqlite3.Connection], T], *, patient: bool = True) -> T:
         """Run `function` in a transaction of its own: committed when it returns, rolled back when it raises.
 
         Transactions run in the order they were handed over. Once handed over one is carried through even
         if the caller is cancelled. Raises StoreError when the database is locked, full, gone...; what
         `function` raises comes through.
+
+        Without `patient` it waits for another process's lock only BRIEFLY_MILLIS: verdicts that are handed over
+        meanwhile stand behind it, and would wait twice.
         """
-        return await self.run(partial(_transact, "BEGIN IMMEDIATE", function))
+        work = partial(_transact, "BEGIN IMMEDIATE", function)
+        return await self.run(work if patient else partial(_briefly, work))
 
 
 class Reader(_Access):
@@ -207,6 +214,15 @@ async def _connect(path: Path, busy_seconds: float, pragmas: tuple[str, ...]) ->
         connection = _Connection(connect)
         await connection.open()
         return connection
+
+
+def _briefly(work: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection) -> T:
+    (before,) = connection.execute("PRAGMA busy_timeout").fetchone()
+    connection.execute(f"PRAGMA busy_timeout = {BRIEFLY_MILLIS}")
+    try:
+        return work(connection)
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {before}")
 
 
 def _transact(begin: str, function: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection) -> T:
