@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from fraudguard.config import Numbering, Settings
+from fraudguard.config import Numbering, Settings, Trunk
 from fraudguard.errors import ConfigError, PeerError
 from fraudguard.money import parse_amount
 from fraudguard.numbering import HomePlan, Normaliser
@@ -22,10 +23,25 @@ class Tenancy:
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """How Asterisk names a trunk's legs: `channel` is their name before its last '-' ('PJSIP/carrier').
+
+    `number` finds the number in a dial string that was made from the trunk's `dial`. `enforce` says whether calls that
+    no verdict allowed are hung up, or only reported.
+    """
+
+    trunk: str
+    channel: str
+    number: re.Pattern[str]
+    enforce: bool
+
+
+@dataclass(frozen=True, slots=True)
 class House:
     """What the configuration file says, ready for the hot path; fixed while the service runs.
 
-    `trunks` maps a trunk's name to the name of its deck. The default tenant dials as `fallback`.
+    `trunks` maps a trunk's name to the name of its deck. The default tenant dials as `fallback`. `lines` holds the
+    trunks that can be followed by the channel they have in common: one, or several with prefixes of their own.
     """
 
     trunks: Mapping[str, str]
@@ -33,6 +49,20 @@ class House:
     fallback: Tenancy
     lease_seconds: int
     shadow: frozenset[Reason] = frozenset()
+    lines: Mapping[str, tuple[Line, ...]] = field(default_factory=dict)
+    fence_lease_seconds: int = 3600
+
+    def lines_of(self, channel: str) -> tuple[Line, ...]:
+        """Return the trunks that a channel belongs to: 'PJSIP/carrier-0000001a' is one of PJSIP/carrier's."""
+        return self.lines.get(channel.rpartition("-")[0], ())
+
+    @property
+    def unfollowed(self) -> tuple[str, ...]:
+        """The trunks whose channels cannot be told from their `dial`: their calls are guarded, but neither followed
+        nor policed. Setting the trunk's `channel` mends it.
+        """
+        followed = {line.trunk for lines in self.lines.values() for line in lines}
+        return tuple(name for name in self.trunks if name not in followed)
 
     def deck_for(self, attempt: Attempt) -> str:
         """Return the name of the deck that prices an attempt. Raises UnknownTrunkError, UnknownTenantError."""
@@ -69,6 +99,8 @@ def build_house(settings: Settings) -> House:
         fallback=_tenancy(settings.numbering, f"{file}: numbering"),
         lease_seconds=settings.policy.lease_seconds,
         shadow=frozenset(Reason(rule) for rule in settings.policy.shadow),
+        lines=_lines(settings.trunks),
+        fence_lease_seconds=settings.dialplan.fence_lease_seconds,
     )
 
 
@@ -97,6 +129,43 @@ def home_plan(numbering: Numbering) -> HomePlan:
         premium_prefixes=numbering.premium_prefixes,
         satellite_prefixes=numbering.satellite_prefixes,
     )
+
+
+def channel_of(name: str, trunk: Trunk) -> str | None:
+    """Return what the names of a trunk's channels begin with, as set or as its `dial` tells; None where it does not."""
+    if trunk.channel is not None:
+        return trunk.channel
+    technology, _, rest = trunk.dial.replace("{trunk}", name).partition("/")
+    technology = technology.upper()
+    if technology not in _NAMED_BY_PEER:
+        return None
+    if "/" in rest:  # peer/number, user:secret@peer:port/number, peer/sip:number@host
+        peer = rest.partition("/")[0].rpartition("@")[2].partition(":")[0]
+    else:  # number@peer
+        peer = rest.rpartition("@")[2].partition(":")[0] if "@" in rest else ""
+    return f"{technology}/{peer}" if _PEER(peer) else None
+
+
+_NAMED_BY_PEER = frozenset({"PJSIP", "SIP", "IAX2"})
+"""Technologies that name a channel by whom it calls. DAHDI names it by the line it found free, Local by the number."""
+
+_PEER = re.compile(r"[A-Za-z0-9_.+-]+").fullmatch
+
+
+def _lines(trunks: Mapping[str, Trunk]) -> dict[str, tuple[Line, ...]]:
+    lines: dict[str, tuple[Line, ...]] = {}
+    for name, trunk in trunks.items():
+        channel = channel_of(name, trunk)
+        if channel is not None:
+            line = Line(name, channel, _number_pattern(name, trunk.dial), enforce=trunk.police == "enforce")
+            lines[channel] = (*lines.get(channel, ()), line)
+    return lines
+
+
+def _number_pattern(name: str, dial: str) -> re.Pattern[str]:
+    """What DialBegin tells is the dial string without its technology."""
+    before, _, after = dial.replace("{trunk}", name).partition("/")[2].partition("{number}")
+    return re.compile(rf"{re.escape(before)}(\+?[0-9]+){re.escape(after)}")
 
 
 def _tenancy(numbering: Numbering, section: str) -> Tenancy:

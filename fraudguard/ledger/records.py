@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from fraudguard.clock import Millis
 from fraudguard.money import Micros
@@ -215,3 +215,9 @@ class Changes:
     calls: tuple[Call, ...] = ()
     alerts: tuple[NewAlert, ...] = ()
     hang_up: tuple[Leg, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.calls or self.alerts or self.hang_up)
+
+
+NOTHING: Final = Changes()

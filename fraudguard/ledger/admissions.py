@@ -1,0 +1,125 @@
+"""The verdicts that may still be dialled by, found by the chain of channels that asked for them."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from fraudguard.clock import Millis
+from fraudguard.ledger.dialled import reaches, tail_of
+from fraudguard.ledger.records import Admission
+
+MARGIN_MILLIS: Final = 600_000
+"""A verdict may be dialled by for its lease and 10 minutes more (ring_seconds is at most that), or for 10 minutes after
+the channel that began its chain is gone."""
+
+ENDLESS_SECONDS: Final = 86_400
+"""What counts for an emergency call, which has no lease: a day, as in the dialplan."""
+
+LIMIT: Final = 200_000
+"""Admissions kept at once, some 200 MB: 250 calls a second of 3 minutes. Beyond that the oldest are forgotten."""
+
+Chain: TypeAlias = tuple[str, str]
+"""Asterisk and linkedid: what ties the legs of a call together."""
+
+
+@dataclass(slots=True, eq=False)
+class _Kept:
+    admission: Admission
+    key: tuple[str, str]
+    tail: str
+    until: Millis
+    chains: list[Chain] = field(default_factory=list)
+
+
+class Admissions:
+    """What was allowed, until it can no longer be dialled. `sole` is the only Asterisk there is, '' with several."""
+
+    def __init__(self, sole: str, limit: int = LIMIT) -> None:
+        self._sole = sole
+        self._limit = limit
+        self._kept: dict[tuple[str, str], _Kept] = {}  # by Asterisk and verdict, oldest first
+        self._by_chain: dict[Chain, list[_Kept]] = {}
+        self._ends: list[tuple[Millis, str, str]] = []  # a heap; entries of what was forgotten or shortened stay in it
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def add(self, admission: Admission) -> None:
+        """Keep it. Once is enough: the same verdict again changes nothing."""
+        # With one Asterisk every verdict is about it, under whatever name its dialplan goes.
+        asterisk = self._sole or admission.asterisk
+        key = (asterisk, admission.call)
+        if key in self._kept:
+            return
+        lease = ENDLESS_SECONDS if admission.lease_seconds is None else admission.lease_seconds
+        until = admission.at + lease * 1000 + MARGIN_MILLIS
+        tail = tail_of(admission.number)
+        kept = self._kept[key] = _Kept(admission, key, tail, until)
+        self._tie(kept, (asterisk, admission.linkedid or _any_chain(admission.trunk, tail)))
+        heapq.heappush(self._ends, (until, *key))
+        if len(self._kept) > self._limit:
+            self._forget(next(iter(self._kept.values())))
+
+    def find(self, chains: Iterable[Chain], trunks: Iterable[str], number: str) -> Admission | None:
+        """Return the latest that any of the chains has for a trunk and number; '' stands for any number."""
+        trunks = tuple(trunks)
+        for chain in chains:
+            for kept in reversed(self._by_chain.get(chain, ())):
+                if kept.admission.trunk in trunks and (not number or reaches(number, kept.tail)):
+                    return kept.admission
+        return None
+
+    def find_unchained(self, asterisk: str, trunks: Iterable[str], number: str) -> Admission | None:
+        """Return one that was asked for without a linkedid, by a dialplan that does not tell it."""
+        tail = tail_of(number)
+        return self.find([(asterisk, _any_chain(trunk, tail)) for trunk in trunks], trunks, number)
+
+    def latest(self, chains: Iterable[Chain]) -> Admission | None:
+        """Return the latest of any trunk and number: it says whose chain it is."""
+        for chain in chains:
+            if chain in self._by_chain:
+                return self._by_chain[chain][-1].admission
+        return None
+
+    def join(self, old: Chain, new: Chain) -> None:
+        """Make what was admitted in one chain count in another, with which a transfer merged it."""
+        if old != new:
+            for kept in tuple(self._by_chain.get(old, ())):
+                if new not in kept.chains:
+                    self._tie(kept, new)
+
+    def first_gone(self, chain: Chain, at: Millis) -> None:
+        """Note that the channel which began a chain is gone. Others may live on in it, but not dial for long."""
+        for kept in self._by_chain.get(chain, ()):
+            until = at + MARGIN_MILLIS
+            if until < kept.until:
+                kept.until = until
+                heapq.heappush(self._ends, (until, *kept.key))
+
+    def forget(self, now: Millis) -> None:
+        """Drop what can no longer be dialled by."""
+        while self._ends and self._ends[0][0] <= now:
+            _, *key = heapq.heappop(self._ends)
+            kept = self._kept.get((key[0], key[1]))
+            if kept is not None and kept.until <= now:
+                self._forget(kept)
+
+    def _tie(self, kept: _Kept, chain: Chain) -> None:
+        kept.chains.append(chain)
+        self._by_chain.setdefault(chain, []).append(kept)
+
+    def _forget(self, kept: _Kept) -> None:
+        del self._kept[kept.key]
+        for chain in kept.chains:
+            others = self._by_chain[chain]
+            others.remove(kept)
+            if not others:
+                del self._by_chain[chain]
+
+
+def _any_chain(trunk: str, tail: str) -> str:
+    """Stand in for the linkedid of a verdict that was asked for without one; no linkedid holds a slash."""
+    return f"{trunk}/{tail}"
