@@ -1,0 +1,172 @@
+"""Following one Asterisk: what its link says is told to the ledger, and what the ledger asks for is done.
+
+One consumer takes what the connection read, in order. It waits for Asterisk only where the next event makes no sense
+without the answer: for the list of channels after a link came up or events were dropped, and for the word of the
+dialplan about a call that no verdict allowed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final, Protocol
+
+import structlog
+
+from fraudguard.ami import events
+from fraudguard.ami.connection import AmiError, Connection, Link, LoginRefusedError, Message
+from fraudguard.clock import Clock, Millis
+from fraudguard.detect.sources import Sighting
+from fraudguard.dialplan import names
+from fraudguard.ledger import Changes, Ledger
+from fraudguard.ledger.records import Dialled, Leg
+from fraudguard.policy.alert import AlertKind, NewAlert
+
+LOST_SECONDS: Final = 10.0
+"""How long a link may be gone before somebody is told: a reload or restart of Asterisk takes less."""
+
+RETRY_SECONDS: Final = 2.0
+"""Until the list of channels is asked for again, when Asterisk did not give it."""
+
+REJECTED: Final = "21"
+"""The hangup cause of an unguarded call: call rejected (include/asterisk/causes.h)."""
+
+log = structlog.get_logger()
+
+
+class Listener(Protocol):
+    """Where it goes: the service stores calls, delivers alerts and counts who connects."""
+
+    def changed(self, changes: Changes) -> None:
+        """Take over what changed in the ledger. Never blocks."""
+        ...
+
+    def alert(self, alert: NewAlert) -> None:
+        """Tell a person. Never blocks."""
+        ...
+
+    def sighted(self, sighting: Sighting) -> None:
+        """Note who connected. Never blocks."""
+        ...
+
+
+class Follower:
+    """Keeps the ledger true to one Asterisk for as long as `run` lasts."""
+
+    def __init__(self, connection: Connection, ledger: Ledger, listener: Listener, clock: Clock) -> None:
+        self.connection = connection
+        self._asterisk = connection.name
+        self._ledger = ledger
+        self._listener = listener
+        self._clock = clock
+        self._hangups: set[asyncio.Task[None]] = set()
+        self._lost: asyncio.TimerHandle | None = None
+        self.lag: float = 0.0  # seconds from reading an event to acting on it, of the latest one
+
+    async def run(self) -> None:
+        """Follow until cancelled. A refused login is final: it is told, and this returns."""
+        reading = asyncio.create_task(self.connection.run(), name=f"AMI {self._asterisk}")
+        consuming = asyncio.create_task(self._consume(), name=f"follow {self._asterisk}")
+        self._link_down()
+        try:
+            await asyncio.wait((reading, consuming), return_when=asyncio.FIRST_COMPLETED)
+            if consuming.done():
+                consuming.result()  # a defect of ours: let it be seen
+            with suppress(LoginRefusedError):
+                reading.result()
+            self._refused(reading.exception())
+        finally:
+            self._link_up()
+            for task in (reading, consuming, *self._hangups):
+                task.cancel()
+            await asyncio.gather(reading, consuming, *self._hangups, return_exceptions=True)
+
+    async def _consume(self) -> None:
+        while True:
+            item = await self.connection.next()
+            if item is Link.DOWN:
+                self._link_down()
+            elif item is Link.UP:
+                self._link_up()
+                await self._resync()
+            elif item is Link.OVERFLOW:
+                self._tell(AlertKind.AMI_OVERFLOW)
+                await self._resync()
+            elif isinstance(item, Message):
+                await self._act(item)
+
+    async def _act(self, message: Message) -> None:
+        self.lag = (self._clock.now() - message.at) / 1000
+        if (sighting := events.sighting(self._asterisk, message.headers, message.at)) is not None:
+            self._listener.sighted(sighting)
+        for event in events.call_events(self._asterisk, message.headers, message.at):
+            known = await self._with_what_was_said(event) if isinstance(event, Dialled) else event
+            self._take(self._ledger.apply(known))
+
+    async def _with_what_was_said(self, event: Dialled) -> Dialled:
+        """Ask the calling channel what the dialplan decided without the guard, where nothing else explains the call."""
+        if event.caller is None or not self._ledger.wonders(event.leg, event.string, event.caller):
+            return event
+        try:
+            reply = await self.connection.action("Getvar", Channel=event.caller.channel, Variable=names.REASON)
+        except AmiError:
+            return event
+        return replace(event, said=reply.get("Value"))
+
+    def _take(self, changes: Changes) -> None:
+        if not changes:
+            return
+        for leg in changes.hang_up:
+            task = asyncio.create_task(self._hang_up(leg), name=f"hang up {leg.channel}")
+            self._hangups.add(task)
+            task.add_done_callback(self._hangups.discard)
+        self._listener.changed(changes)
+
+    async def _hang_up(self, leg: Leg) -> None:
+        try:
+            await self.connection.action("Hangup", Channel=leg.channel, Cause=REJECTED)
+        except AmiError as error:  # gone already, or the link is: a resync finds it again
+            log.warning("unguarded call not hung up", asterisk=leg.asterisk, channel=leg.channel, error=str(error))
+
+    # -- after an interruption
+
+    async def _resync(self) -> None:
+        """Ask which channels there are. Events read meanwhile wait, and change nothing that the list has told."""
+        variables = ",".join(events.RESYNC_VARIABLES)
+        while self.connection.status.up:
+            asked_at = self._clock.now()
+            try:
+                pong = await self.connection.action("Ping")
+                listed = await self.connection.collect("Status", Variables=variables)
+            except AmiError as error:
+                log.error("the channels could not be listed", asterisk=self._asterisk, error=str(error))  # noqa: TRY400
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            theirs = events.instant(pong.get("Timestamp"))
+            ahead = 0 if theirs is None else theirs - pong.at
+            found = events.seen(self._asterisk, listed, self._clock.now(), ahead)
+            self._take(self._ledger.resync(self._asterisk, found, asked_at))
+            log.info("channels listed", asterisk=self._asterisk, channels=len(found), live=len(self._ledger.live()))
+            return
+
+    # -- the link itself
+
+    def _link_up(self) -> None:
+        if self._lost is not None:
+            self._lost.cancel()
+            self._lost = None
+
+    def _link_down(self) -> None:
+        if self._lost is None:
+            loop = asyncio.get_running_loop()
+            self._lost = loop.call_later(LOST_SECONDS, self._tell, AlertKind.AMI_LOST)
+
+    def _refused(self, error: BaseException | None) -> None:
+        self._tell(AlertKind.AMI_REFUSED, error=str(error))
+
+    def _tell(self, kind: AlertKind, **details: str) -> None:
+        log.error(kind.value, asterisk=self._asterisk, **details)
+        at: Millis = self._clock.now()
+        told = {"asterisk": self._asterisk, "link": str(self.connection.status.error or ""), **details}
+        self._listener.alert(NewAlert(kind, at, fold=f"{kind}/{self._asterisk}", reason=kind, details=told))
