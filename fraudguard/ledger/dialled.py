@@ -13,6 +13,9 @@ SHORT_PREFIX: Final = 4
 """Digits that may stand before a number shorter than that: 9 for an outside line, 0, a carrier's prefix. More of them
 would make every number that happens to end in 411 the allowed 411."""
 
+SHORTEST_LOCAL: Final = 4
+"""Digits that a number dialled without its country or area must have, to be known as the end of what was allowed."""
+
 _SCHEME = re.compile(r"(?:sips?|tel):", re.IGNORECASE)
 _END = re.compile(r"[@;:!?,&/wWpP]")  # the host, parameters, a password, DTMF to be sent after the answer
 _SEPARATORS = str.maketrans("", "", "-.() ")
@@ -51,6 +54,13 @@ def tail_of(number: str) -> str:
 
 
 def reaches(dialled: str, tail: str) -> bool:
-    """Say whether what is dialled is the number with this tail (of `tail_of`), whatever was put before it."""
+    """Say whether what is dialled is the number with this tail (of `tail_of`), whatever was put before it.
+
+    Where national numbers are short (Andorra's have 6 digits), the tail begins with digits of the calling code, and
+    less than it may be dialled.
+    """
     digits = digits_of(dialled)
-    return bool(tail) and digits.endswith(tail) and (len(tail) == TAIL or len(digits) - len(tail) <= SHORT_PREFIX)
+    if tail and digits.endswith(tail):
+        return len(tail) == TAIL or len(digits) - len(tail) <= SHORT_PREFIX
+    bare = digits.lstrip("0")
+    return len(bare) >= SHORTEST_LOCAL and tail.endswith(bare)
