@@ -27,8 +27,11 @@ from fraudguard.metrics.sources import Pulse, Reading
 MAX_CONNECTIONS: Final = 32
 """Open at once. The oldest makes room: who asks properly is gone after milliseconds, who dawdles is not missed."""
 
-BACKLOG: Final = 16
-"""Connections the kernel holds for us, and asyncio accepts in one go: part of the files that may be open."""
+BACKLOG: Final = 128
+"""Connections the kernel holds for us; asyncio accepts as many in one go before any gives way."""
+
+MAX_FILES: Final = MAX_CONNECTIONS + BACKLOG
+"""Files that strangers can make us hold open for a moment: they are no caller's."""
 
 MAX_REQUEST: Final = 8192
 """Bytes of request line and headers, as Apache's limit for one line."""
