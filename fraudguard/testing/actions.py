@@ -67,13 +67,12 @@ class Actions:
             return True
         name = action.get("Username")
         user = server.users.get(name.lower())
-        session_tv = [("SessionTV", "1970-01-01T00:00:00.000+0000")]
         if server.faults.refusal is not None:
             session.refuse(action, server.faults.refusal)
             return False
         if user is None:
             if name:
-                server.report("InvalidAccountID", session, name, session_tv)
+                server.report("InvalidAccountID", session, name, [])
             session.refuse(action, "Authentication failed")
             return False
         if action.get("AuthType").lower() == "md5":
@@ -83,7 +82,7 @@ class Actions:
         else:
             right, failure = action.get("Secret") == user.secret, "InvalidPassword"
         if not right:
-            server.report(failure, session, name, session_tv)
+            server.report(failure, session, name, [])
             session.refuse(action, "Authentication failed")
             return False
         session.user = user
@@ -94,7 +93,7 @@ class Actions:
         if "system" in session.events and server.booted:  # past its filters, as in action_login()
             headers = [("Event", "FullyBooted"), ("Privilege", "system,all"), *server.boot_headers()]
             session.send(message(headers))
-        server.report("SuccessfulAuth", session, name, [("UsingPassword", "0"), *session_tv])
+        server.report("SuccessfulAuth", session, name, [("UsingPassword", "0")])
         return True
 
     def _challenge(self, session: AmiSession, action: Action) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -101,8 +102,11 @@ class AmiSession:
         if self.events & classes and wanted(self.filters, event, text):
             self.send(text.encode(**_TEXT))
 
-    def abort(self) -> None:
-        """End the connection with a reset, whatever is still to be sent."""
+    def abort(self, *, reset: bool = False) -> None:
+        """End the connection, whatever is still to be sent; with `reset` as when the machine behind it is gone."""
+        if reset:
+            linger = struct.pack("ii", 1, 0)  # for no time: close() sends RST instead of FIN
+            self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.writer.transport.abort()
 
     async def run(self, reader: asyncio.StreamReader) -> None:
@@ -275,7 +279,7 @@ class AmiServer:
     def cut(self) -> None:
         """Reset every connection now."""
         for session in list(self.sessions):
-            session.abort()
+            session.abort(reset=True)
 
     @asynccontextmanager
     async def booting(self) -> AsyncIterator[None]:
@@ -350,8 +354,11 @@ class AmiServer:
             service="AMI",
             session=f"0x{id(session):x}",
             local=f"{self._host}:{self.port}",
-            more=more,
+            more=[*more, ("SessionTV", "1970-01-01T00:00:00.000+0000")],
         )
+        if event == "RequestBadFormat":  # the one that has its account last, and only if there is one
+            headers = [pair for pair in headers if pair[0] != "AccountID"]
+            headers += [("AccountID", account)] if account else []
         self.emit(event, "security", headers)
 
     # --- what it does ---

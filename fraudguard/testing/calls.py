@@ -13,7 +13,16 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from fraudguard.clock import Clock, Millis
-from fraudguard.testing.channels import CAUSES, Bridge, ChannelState, Headers, LiveChannel, Names
+from fraudguard.testing.channels import (
+    CAUSES,
+    DIAL_CLEARS,
+    RTP_REPORT,
+    Bridge,
+    ChannelState,
+    Headers,
+    LiveChannel,
+    Names,
+)
 
 NORMAL: Final = 16
 REJECTED: Final = 21
@@ -201,23 +210,20 @@ class Exchange:
         """Dial 'PJSIP/+442079460000@carrier' from `caller`, which the called one hears of at once."""
         technology, _, rest = string.partition("/")
         number, _, peer = rest.partition("@")
-        options = "" if lease is None else f"S({lease:g})"
         if caller is not None:
-            self.step(caller, "Dial", f"{string},{ring_seconds},{options}")
+            self.step(caller, "Dial", f"{string},{ring_seconds},{'' if lease is None else f'S({lease:g})'}")
+            for name in DIAL_CLEARS:
+                self.set_variable(caller, name, "")
         trunk = self.new_channel(
             f"{technology}/{peer or number}",
             called=True,
             linkedid=linkedid or (caller.linkedid if caller else ""),
             fields={"context": "from-trunk"},
         )
-        trunk.caller, trunk.extension = number, number
-        if caller is not None:
-            trunk.connected, trunk.account = caller.caller, caller.account
-        self.step(trunk, "AppDial", "(Outgoing Line)", event=caller is not None)
-        self.channel_event("NewCallerid", trunk, **{"CID-CallingPres": "0 (Presentation Allowed, Not Screened)"})
-        if caller is not None:
-            self.channel_event("NewConnectedLine", trunk)
-        self.set_variable(trunk, "DIALEDPEERNUMBER", rest)
+        if caller is None:
+            self.step(trunk, "AppDial2", "(Outgoing Line)")
+        else:
+            self._introduce(caller, trunk, number, rest)
         call = Call(self, caller, trunk, string, lease, began_at=self.now())
         self.calls.append(call)
         self.processed += 1
@@ -227,25 +233,40 @@ class Exchange:
             self.channel_event("NewConnectedLine", caller)
         return call
 
+    def _introduce(self, caller: LiveChannel, trunk: LiveChannel, number: str, rest: str) -> None:
+        """Tell the called channel who calls, and whom; one that Asterisk itself dials knows neither."""
+        trunk.caller, trunk.extension = number, number
+        trunk.connected, trunk.account = caller.caller, caller.account
+        self.set_variable(trunk, "DIALEDPEERNUMBER", rest)
+        self.step(trunk, "AppDial", "(Outgoing Line)")
+        self.channel_event("NewCallerid", trunk, **{"CID-CallingPres": "0 (Presentation Allowed, Not Screened)"})
+        self.channel_event("NewAccountCode", trunk, OldAccountCode="")
+        self.channel_event("NewConnectedLine", trunk)
+
     def answer(self, call: Call) -> None:
         call.answered_at = self.now()
         trunk, caller = call.trunk, call.caller
         trunk.state = ChannelState.UP
         self.channel_event("Newstate", trunk)
-        trunk.extension = ""  # as measured: AppDial has left it by now
+        if caller is not None:
+            trunk.extension = ""  # as measured: it has left AppDial by now
         self.dial_event("DialEnd", call, DialStatus="ANSWER")
         if call.lease is not None:
             self.expire(trunk, call.lease)
         if caller is None:
+            self.step(trunk, "Wait", "3600")
             return
         self.set_variable(caller, "DIALSTATUS", "ANSWER")
+        self.set_variable(caller, "DIALEDPEERNAME", trunk.name)
+        self.set_variable(caller, "DIALEDPEERNUMBER", call.string.partition("/")[2])
         if caller.state is not ChannelState.UP:
             caller.state = ChannelState.UP
             self.channel_event("Newstate", caller)
         bridge = Bridge()
         self._emit("BridgeCreate", "call", bridge.headers())
-        self._enter(bridge, trunk)
-        self._enter(bridge, caller)
+        for channel, peer in ((trunk, caller), (caller, trunk)):
+            self._enter(bridge, channel)
+            self.set_variable(channel, "BRIDGEPEER", peer.name)
 
     def end(
         self,
@@ -352,6 +373,9 @@ class Exchange:
         if channel.ends is not None:
             channel.ends.cancel()
         channel.gone = True
+        if channel.state is ChannelState.UP:
+            for name, value in RTP_REPORT.items():
+                self.set_variable(channel, name, value)
         del self.channels[channel.name]
         text = {"Cause": str(cause), "Cause-txt": CAUSES.get(cause, "Unknown")}
         self.channel_event("Hangup", channel, **text)
@@ -360,11 +384,10 @@ class Exchange:
         caller, end = call.caller or call.trunk, call.ended_at or self.now()
         answered = call.answered_at
         billed = 0 if answered is None else (end - answered) // 1000  # Asterisk cuts fractions off
-        number = call.string.partition("/")[2].partition("@")[0]
         values = {
             "AccountCode": caller.account,
             "Source": caller.caller,
-            "Destination": number if call.caller is None else caller.extension,
+            "Destination": caller.extension,
             "DestinationContext": caller.context,
             "CallerID": f'"{caller.caller_name}" <{caller.caller}>',
             "Channel": caller.name,

@@ -32,6 +32,24 @@ CAUSES: Final = {
 """Q.850 causes as ast_cause2str() words them (main/channel.c)."""
 
 
+DIAL_CLEARS: Final = (
+    *("DIALSTATUS", "DIALEDPEERNUMBER", "DIALEDPEERNAME", "ANSWEREDTIME", "ANSWEREDTIME_MS", "DIALEDTIME"),
+    *("DIALEDTIME_MS", "RINGTIME", "RINGTIME_MS", "PROGRESSTIME", "PROGRESSTIME_MS"),
+)
+"""Variables of the caller that Dial() empties before it dials (app_dial.c)."""
+
+_SPREAD: Final = "{0}rxjitter=000.000000;{0}txjitter=000.000000;"
+RTP_REPORT: Final = {
+    "RTPAUDIOQOS": "ssrc=53201215;themssrc=811598135;lp=0;rxjitter=0.000000;rxcount=512;txjitter=0.000000;txcount=512;"
+    "rlp=0;rtt=0.000000;rxmes=85.500000;txmes=85.500000",
+    "RTPAUDIOQOSJITTER": "".join(_SPREAD.format(each) for each in ("min", "max", "avg", "stdev")),
+    "RTPAUDIOQOSLOSS": "  minrxlost=000.000000;  maxrxlost=000.000000;  avgrxlost=000.000000;",
+    "RTPAUDIOQOSRTT": "     minrtt=000.000000;     maxrtt=000.000000;     avgrtt=000.000000;",
+    "RTPAUDIOQOSMES": "   minrxmes=085.500000;   maxrxmes=085.500000;   avgrxmes=085.500000;",
+}
+"""What each answered channel says of its sound when it ends: most of the bytes of a call's events."""
+
+
 class ChannelState(IntEnum):
     """How far a channel has come (ast_channel_state)."""
 
