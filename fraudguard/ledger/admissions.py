@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 from fraudguard.clock import Millis
 from fraudguard.ledger.dialled import reaches, tail_of
 from fraudguard.ledger.records import Admission
+from fraudguard.money import Micros
 
 MARGIN_MILLIS: Final = 600_000
 """A verdict may be dialled by for its lease and 10 minutes more (ring_seconds is at most that), or for 10 minutes after
@@ -58,24 +59,36 @@ class Admissions:
         until = admission.at + lease * 1000 + MARGIN_MILLIS
         tail = tail_of(admission.number)
         kept = self._kept[key] = _Kept(admission, key, tail, until)
-        self._tie(kept, (asterisk, admission.linkedid or _any_chain(admission.trunk, tail)))
+        self._tie(kept, (asterisk, admission.linkedid or _without_chain(admission.trunk, tail)))
+        self._tie(kept, (asterisk, _any_chain(admission.trunk, tail)))
         heapq.heappush(self._ends, (until, *key))
         if len(self._kept) > self._limit:
             self._forget(next(iter(self._kept.values())))
 
     def find(self, chains: Iterable[Chain], trunks: Iterable[str], number: str) -> Admission | None:
-        """Return the latest that any of the chains has for a trunk and number; '' stands for any number."""
+        """Return the latest that any of the chains has for a trunk and number.
+
+        Without a number ('') it is the dearest that the chains have for the trunk: it might be any of them.
+        """
         trunks = tuple(trunks)
+        if not number:
+            every = (kept.admission for chain in chains for kept in self._by_chain.get(chain, ()))
+            return max((one for one in every if one.trunk in trunks), key=_price, default=None)
         for chain in chains:
             for kept in reversed(self._by_chain.get(chain, ())):
-                if kept.admission.trunk in trunks and (not number or reaches(number, kept.tail)):
+                if kept.admission.trunk in trunks and reaches(number, kept.tail):
                     return kept.admission
         return None
 
-    def find_unchained(self, asterisk: str, trunks: Iterable[str], number: str) -> Admission | None:
+    def find_without_chain(self, asterisk: str, trunks: Iterable[str], number: str) -> Admission | None:
         """Return one that was asked for without a linkedid, by a dialplan that does not tell it."""
         tail = tail_of(number)
-        return self.find([(asterisk, _any_chain(trunk, tail)) for trunk in trunks], trunks, number)
+        return self.find([(asterisk, _without_chain(trunk, tail)) for trunk in trunks], trunks, number or "-")
+
+    def find_in_any_chain(self, asterisk: str, trunks: Iterable[str], number: str) -> Admission | None:
+        """Return one for this trunk and number, whoever asked for it."""
+        tail = tail_of(number)
+        return self.find([(asterisk, _any_chain(trunk, tail)) for trunk in trunks], trunks, number or "-")
 
     def latest(self, chains: Iterable[Chain]) -> Admission | None:
         """Return the latest of any trunk and number: it says whose chain it is."""
@@ -120,6 +133,16 @@ class Admissions:
                 del self._by_chain[chain]
 
 
-def _any_chain(trunk: str, tail: str) -> str:
+def _without_chain(trunk: str, tail: str) -> str:
     """Stand in for the linkedid of a verdict that was asked for without one; no linkedid holds a slash."""
     return f"{trunk}/{tail}"
+
+
+def _any_chain(trunk: str, tail: str) -> str:
+    """Stand in for all linkedids."""
+    return f"{trunk}/{tail}/"
+
+
+def _price(admission: Admission) -> tuple[Micros, Micros]:
+    rate = admission.rate
+    return (-1, -1) if rate is None else (rate.per_minute, rate.connect_fee)

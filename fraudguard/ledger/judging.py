@@ -36,10 +36,17 @@ class Judge:
         outside = {one.plan.outside_line + code for one in self._normalisers for code in one.emergency_numbers}
         self._emergencies = outside.union(self._emergency_codes)
 
-    def judge(self, event: Dialled, lines: tuple[Line, ...]) -> Call:
-        """Return the call that a leg of a trunk begins."""
+    def judge(self, event: Dialled, lines: tuple[Line, ...], *, missed: bool = False) -> Call:
+        """Return the call that a leg of a trunk begins.
+
+        Where the dialling was `missed`, a transfer may have been missed too, that took the leg to another chain: then
+        a verdict of any chain for its number explains it.
+        """
         line, number = _read(event.string, lines)
         admission = self._admission(event, lines, number)
+        if admission is None and missed:
+            trunks = [line.trunk for line in lines]
+            admission = self._admissions.find_in_any_chain(event.leg.asterisk, trunks, number)
         if admission is not None:
             return _allowed(event, admission)
         whose = self._admissions.latest(_chains(event.leg, event.caller))
@@ -132,7 +139,7 @@ class Judge:
             return None  # it does not dial a number, and only numbers are admitted
         trunks = [line.trunk for line in lines]
         found = self._admissions.find(_chains(event.leg, event.caller), trunks, number)
-        return found or self._admissions.find_unchained(event.leg.asterisk, trunks, number)
+        return found or self._admissions.find_without_chain(event.leg.asterisk, trunks, number)
 
     def _is_emergency(self, number: str) -> bool:
         return digits_of(number) in self._emergencies

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, assert_never
 
 from fraudguard.clock import Millis
-from fraudguard.house import House
+from fraudguard.house import House, Line
 from fraudguard.ledger.admissions import Admissions
 from fraudguard.ledger.judging import SEPARATOR, Judge, Price
 from fraudguard.ledger.records import (
@@ -58,7 +58,7 @@ Key: TypeAlias = tuple[str, str]
 class _Entry:
     call: Call
     records: int = 0  # of Asterisk's own, added up in call.cdr_seconds
-    guessed: bool = False  # its end was not seen, only that it is gone
+    vanished: Call | None = None  # what it was when it was found gone, without having been seen to end
 
 
 class Ledger:
@@ -128,21 +128,21 @@ class Ledger:
             call = self._judge.judge(event, lines)
             self._enter(key, call)
             return self._changes(call, event, event.at)
+        return self._judge_again(entry, event, lines)
+
+    def _judge_again(self, entry: _Entry, event: Dialled, lines: tuple[Line, ...]) -> Changes:
+        """Judge a leg that was found without its number, and so only reported, now that there is one."""
         known = entry.call
-        if known.why != Why.UNGUARDED or known.number:
+        if known.why != Why.UNGUARDED or known.number or known.state is State.ENDED:
             return NOTHING
-        # It was found without its number, and reported; now there is one to judge by.
-        call = replace(
-            self._judge.judge(event, lines),
+        entry.call = replace(
+            self._judge.judge(event, lines, missed=True),
             state=known.state,
             began_at=min(known.began_at, event.at),
             answered_at=known.answered_at,
             reconstructed=True,
         )
-        if call.state is State.ENDED:
-            return NOTHING
-        entry.call = call
-        return Changes((call,), (), (call.leg,) if self._judge.must_end(call) else ())
+        return Changes((entry.call,), (), self._order(entry.call))
 
     def _answered(self, event: Answered) -> Changes:
         entry = self._entries.get((event.asterisk, event.uniqueid))
@@ -193,13 +193,12 @@ class Ledger:
           Asterisk says when it was.
         """
         changes: list[Changes] = []
-        there = set()
-        for one in seen:
-            key = (asterisk, one.leg.uniqueid)
-            if key not in there:
-                there.add(key)
-                entry = self._entries.get(key)
-                changes.append(self._found(one, now) if entry is None else self._found_again(key, entry, one))
+        there = {(asterisk, one.leg.uniqueid): one for one in seen}
+        for key, one in there.items():  # transfers first: they tell in whose chain a leg may have been allowed
+            self._admissions.join(key, (asterisk, one.leg.linkedid))
+        for key, one in there.items():
+            entry = self._entries.get(key)
+            changes.append(self._found(one, now) if entry is None else self._found_again(key, entry, one))
         for key, entry in self._entries.items():
             if key[0] != asterisk or key in there or entry.call.state is State.ENDED or entry.call.began_at > now:
                 continue
@@ -213,9 +212,15 @@ class Ledger:
         lines = self._house.lines_of(leg.channel) if one.application in CALLED else ()
         if not lines:
             return NOTHING
-        event = Dialled(
+        event = self._as_dialled(one, lines)
+        call = replace(self._judge.judge(event, lines, missed=True), reconstructed=True)
+        self._enter((leg.asterisk, leg.uniqueid), _answered_unseen(call, one))
+        return self._changes(_answered_unseen(call, one), event, now)
+
+    def _as_dialled(self, one: Seen, lines: tuple[Line, ...]) -> Dialled:
+        return Dialled(
             at=one.began_at,
-            leg=leg,
+            leg=one.leg,
             string=one.string if self._judge.number_in(one.string, lines) else "",
             account=one.account,
             context=one.context,
@@ -223,29 +228,23 @@ class Ledger:
             application=one.application,
             said=one.said,
         )
-        call = replace(self._judge.judge(event, lines), reconstructed=True)
-        if one.up:
-            answered_at = one.began_at if one.answered_at is None else one.answered_at
-            call = replace(call, state=State.UP, answered_at=answered_at)
-        self._enter((leg.asterisk, leg.uniqueid), call)
-        return self._changes(call, event, now)
 
     def _found_again(self, key: Key, entry: _Entry, one: Seen) -> Changes:
-        before = call = entry.call
-        if call.state is State.ENDED:
-            if not entry.guessed:
+        before = entry.call
+        if before.state is State.ENDED:
+            if entry.vanished is None:
                 return NOTHING  # it was seen to end: the list is older than that
-            state = State.RINGING if call.answered_at is None else State.UP
-            call = replace(call, state=state, ended_at=None, seconds=None, cost=None)
-        if one.up and call.answered_at is None:
-            answered_at = call.began_at if one.answered_at is None else one.answered_at
-            call = replace(call, state=State.UP, answered_at=answered_at, reconstructed=True)
-        entry.call, entry.guessed = call, False
-        if call.leg != one.leg:
+            entry.call = replace(entry.vanished, cdr_seconds=before.cdr_seconds, reconstructed=True)
+            entry.vanished = None
+        entry.call = _answered_unseen(entry.call, one)
+        if entry.call.leg != one.leg:
             self._rename(key, entry, one.leg)
+        lines = self._house.lines_of(one.leg.channel)
+        if lines:
+            event = self._as_dialled(one, lines)
+            self._judge_again(entry, event, lines)
         # The order to hang up may have been lost with the link.
-        hang_up = (entry.call.leg,) if self._judge.must_end(entry.call) else ()
-        return Changes((entry.call,) if entry.call is not before else (), (), hang_up)
+        return Changes((entry.call,) if entry.call != before else (), (), self._order(entry.call))
 
     def _vanish(self, key: Key, entry: _Entry, now: Millis) -> None:
         call = entry.call
@@ -254,7 +253,7 @@ class Ledger:
         if call.lease_seconds is not None:
             ended_at = min(now, answered_at + call.lease_seconds * 1000 + LEASE_SLACK_MILLIS)
         call = _ended(replace(call, answered_at=answered_at, reconstructed=True), ended_at)
-        entry.guessed = True
+        entry.vanished = entry.call
         self._end(key, entry, call, now)
 
     # -- what is left
@@ -309,8 +308,19 @@ class Ledger:
         """Return what follows from a leg that is new."""
         if call.why != Why.UNGUARDED:
             return Changes((call,))
-        hang_up = (call.leg,) if self._judge.must_end(call) else ()
-        return Changes((call,), (self._judge.alert(call, event, at),), hang_up)
+        return Changes((call,), (self._judge.alert(call, event, at),), self._order(call))
+
+    def _order(self, call: Call) -> tuple[Leg, ...]:
+        """Return the leg to be hung up, if it is."""
+        return (call.leg,) if self._judge.must_end(call) else ()
+
+
+def _answered_unseen(call: Call, one: Seen) -> Call:
+    """Return a call as answered if it is by now, at the earliest that can have been."""
+    if not one.up or call.answered_at is not None:
+        return call
+    answered_at = call.began_at if one.answered_at is None else one.answered_at
+    return replace(call, state=State.UP, answered_at=answered_at, reconstructed=True)
 
 
 def _ended(call: Call, at: Millis) -> Call:

@@ -1,5 +1,5 @@
 import pytest
-from ledger_cases import LONDON, NOW, admission
+from ledger_cases import DEAR, LONDON, NOW, admission
 
 from fraudguard.ledger.admissions import ENDLESS_SECONDS, MARGIN_MILLIS, Admissions
 
@@ -22,7 +22,6 @@ def test_the_latest_of_a_chain_counts(admissions):
     admissions.add(admission(call="third"))
     assert found(admissions) == "third"
     assert found(admissions, number="+33123456789") == "second"
-    assert found(admissions, number="") == "third"
     assert found(admissions, trunk="other") is None
     assert found(admissions, ("other", "1.1")) is None
 
@@ -44,10 +43,26 @@ def test_with_one_asterisk_every_verdict_is_about_it():
 
 def test_a_verdict_without_linkedid_counts_for_its_trunk_and_number(admissions):
     admissions.add(admission(linkedid=""))
-    assert admissions.find_unchained("pbx", ["carrier"], "02079460000").call == "verdict"
+    assert admissions.find_without_chain("pbx", ["carrier"], "02079460000").call == "verdict"
     for trunk, number in (("other", LONDON), ("carrier", "+33123456789"), ("carrier", "")):
-        assert admissions.find_unchained("pbx", [trunk], number) is None
-    assert admissions.find_unchained("other", ["carrier"], LONDON) is None
+        assert admissions.find_without_chain("pbx", [trunk], number) is None
+    assert admissions.find_without_chain("other", ["carrier"], LONDON) is None
+
+
+def test_one_for_the_same_number_can_be_found_in_any_chain(admissions):
+    admissions.add(admission())
+    assert admissions.find_in_any_chain("pbx", ["carrier"], "02079460000").call == "verdict"
+    for trunk, number in (("other", LONDON), ("carrier", "+33123456789"), ("carrier", "")):
+        assert admissions.find_in_any_chain("pbx", [trunk], number) is None
+
+
+def test_without_a_number_the_dearest_counts(admissions):
+    admissions.add(admission(call="dear", rate=DEAR))
+    admissions.add(admission(call="cheap"))
+    admissions.add(admission(call="unpriced", rate=None))
+    admissions.add(admission(call="elsewhere", rate=DEAR._replace(connect_fee=9), trunk="other"))
+    assert found(admissions, number="") == "dear"
+    assert found(admissions, ("pbx", "9.9"), number="") is None
 
 
 def test_an_admission_lasts_for_its_lease_and_a_margin(admissions):

@@ -416,7 +416,7 @@ def test_calls_of_other_asterisks_and_later_ones_are_left_alone():
 def test_a_call_answered_unseen_counts_from_when_asterisk_says_or_else_from_its_beginning(admitted, said, answered_at):
     admitted.apply(dialled())
     assert not resynced(admitted, seen(up=False))
-    call = only(resynced(admitted, seen(answered_at=said), seen()))
+    call = only(resynced(admitted, *[seen(answered_at=said)] * 2))
     assert (call.state, call.answered_at, call.reconstructed) == (State.UP, answered_at, True)
     assert not admitted.apply(answered(NOW + 50_000))
     assert not resynced(admitted, seen())
@@ -464,6 +464,34 @@ def test_a_leg_found_without_its_number_is_let_be_until_it_is_known(ledger, stri
     late = ledger.apply(dialled(at=NOW - SECOND, string=SATELLITE + "@carrier"))
     assert (late.hang_up, late.alerts) == ((leg(),), ())
     assert (only(late).answered_at, only(late).began_at, only(late).reconstructed) == (NOW, NOW - SECOND, True)
+
+
+def test_a_leg_found_without_its_number_may_be_found_with_it_later(ledger):
+    resynced(ledger, seen(string=""))
+    changes = resynced(ledger, seen(string=SATELLITE + "@carrier"))
+    assert (only(changes).number, changes.hang_up, changes.alerts) == (SATELLITE, (leg(),), ())
+
+
+def test_a_leg_allowed_and_transferred_unseen_is_allowed(admitted):
+    assert only(resynced(admitted, seen(leg(linkedid="0.1")))).call == "verdict"
+
+
+def test_a_leg_whose_chain_was_merged_unseen_is_allowed(ledger):
+    ledger.restore([admission(number="411")], [])
+    phone = seen(replace(PHONE, linkedid="0.1"), application="Dial", string="")
+    assert only(resynced(ledger, phone, seen(leg(linkedid="0.1"), string="99411@carrier"))).call == "verdict"
+
+
+def test_a_call_that_rang_and_was_taken_for_gone_rings_on(admitted):
+    admitted.apply(dialled())
+    resynced(admitted)
+    call = only(resynced(admitted, seen(up=False)))
+    assert (call.state, call.answered_at, call.reconstructed) == (State.RINGING, None, True)
+
+
+def test_a_call_that_got_another_name_altogether_is_still_itself(admitted):
+    admitted.apply(dialled())
+    assert only(resynced(admitted, seen(leg(channel="Surrogate/carrier-0000000a")))).call == "verdict"
 
 
 def test_a_leg_found_without_its_number_may_turn_out_an_emergency(ledger):
