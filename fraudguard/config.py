@@ -7,6 +7,9 @@ import ipaddress
 import os
 import re
 import tomllib
+import types
+import typing
+import zoneinfo
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -172,6 +175,7 @@ class SmtpChannel(_Section):
     tls: Literal["starttls", "implicit", "none"] = "starttls"
     username: str = ""
     password_file: Path | None = None
+    ca_file: Path | None = None
     sender: str
     recipients: tuple[str, ...] = Field(min_length=1)
 
@@ -180,9 +184,16 @@ class WebhookChannel(_Section):
     """Alerts as JSON to an HTTP server, signed with HMAC-SHA256 when there is a secret."""
 
     type: Literal["webhook"]
-    url: str = Field(pattern=r"^https?://")
+    url: str | None = Field(default=None, pattern=r"^https?://")
+    url_file: Path | None = None  # instead of `url`, where the address itself is a secret
     secret_file: Path | None = None
     ca_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_url(self) -> Self:
+        if (self.url is None) == (self.url_file is None):
+            raise ValueError("needs an address: either url, or url_file where the address is a secret")
+        return self
 
 
 class CommandChannel(_Section):
@@ -221,6 +232,21 @@ class QuietHours(_Section):
     end: str = Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")
     zone: str = "UTC"
     severity: Literal["notice", "warning"] = "notice"  # these, and those below, wait
+
+    @field_validator("zone")
+    @classmethod
+    def _zone_is_known(cls, value: str) -> str:
+        known = zoneinfo.available_timezones()
+        if value not in known:
+            near = difflib.get_close_matches(value, known, n=1)
+            raise ValueError(f"no such time zone ({f'did you mean {near[0]}?' if near else 'such as Europe/Berlin'})")
+        return value
+
+    @model_validator(mode="after")
+    def _end_somewhere(self) -> Self:
+        if self.begin == self.end:
+            raise ValueError("begin and end are the same: leave [alerts.quiet] out, or give it an end")
+        return self
 
 
 class Alerts(_Section):
@@ -358,11 +384,26 @@ def _complaint(problem: Any) -> str:
 
 
 def _known_keys(place: list[str]) -> list[str]:
+    """Return the keys of the section at `place`, which may hold free names, list positions and a channel's type."""
     section: Any = Settings
     for part in place:
-        # below tenants and trunks comes a free name, then the keys of that section
-        if (inner := {"tenants": Tenant, "trunks": Trunk, "ami": Ami}.get(part)) is not None:
-            section = inner
-        elif section is Settings and part in Settings.model_fields:
-            section = Settings.model_fields[part].annotation
+        section = _below(section, part)
     return sorted(section.model_fields)
+
+
+def _below(section: Any, part: str) -> Any:
+    while typing.get_origin(section) is Annotated:
+        section = typing.get_args(section)[0]
+    if isinstance(section, type) and issubclass(section, BaseModel):
+        return _only(section.model_fields[part].annotation)
+    if typing.get_origin(section) is types.UnionType:  # of channels; `part` is a type
+        return next(
+            one for one in typing.get_args(section) if part in typing.get_args(one.model_fields["type"].annotation)
+        )
+    return typing.get_args(section)[1 if typing.get_origin(section) is dict else 0]
+
+
+def _only(annotation: Any) -> Any:
+    """Return what an optional section is when it is there."""
+    present = [one for one in typing.get_args(annotation) if one is not types.NoneType]
+    return present[0] if typing.get_origin(annotation) is types.UnionType and len(present) == 1 else annotation

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
 from functools import partial
 
 import rich_click as click
 
+from fraudguard.alerts.ways import can_be_granted, refusal_of_grant
 from fraudguard.cli.app import IDENTIFIER, App, examples, json_option, scope_options
 from fraudguard.cli.lasting import lasting_options, parse_prefix, print_lasting, show_prefix, show_until
 from fraudguard.errors import InputError
 from fraudguard.money import format_amount, parse_amount
 from fraudguard.policy import EVERYBODY, Grant
+from fraudguard.policy.alert import Alert
 from fraudguard.store import policies
+from fraudguard.store.alerts import find_alert
 
 
 @click.group()
@@ -23,11 +27,13 @@ def grant() -> None:
     epilog=examples(
         "grant add +8821 --account 204 --max-price 5.00 --until 2026-12-31 --reason 'ship at sea'",
         "grant add +53 --tenant acme --max-price 0.90",
+        "grant add --from-alert 12 --until 2026-12-31",
     )
 )
 @click.argument("prefix", default="")
 @scope_options
 @click.option("--max-price", metavar="AMOUNT", help="The dearest per-minute price and connect fee it permits.")
+@click.option("--from-alert", type=IDENTIFIER, metavar="ID", help="Permit exactly what the alert ID was about.")
 @lasting_options
 @click.pass_obj
 def add(
@@ -36,6 +42,7 @@ def add(
     tenant: str | None,
     account: str | None,
     max_price: str | None,
+    from_alert: int | None,
     until: str | None,
     reason: str,
 ) -> None:
@@ -43,7 +50,20 @@ def add(
 
     Without PREFIX any number; then a tenant or an account must be named. Without --max-price any known price
     is permitted. A grant lifts the limit only: blocks outrank it, and a number without a price stays refused.
+
+    With --from-alert: the account that was refused, the number that it dialled, up to the price it had.
     """
+    if from_alert is not None:
+        if prefix or tenant is not None or account is not None or max_price is not None:
+            raise InputError(
+                "the alert says whom, what and how dear",
+                where="--from-alert",
+                fix="leave PREFIX, --tenant, --account and --max-price out; --until and --reason are yours",
+            )
+        refused = app.read(partial(_grantable, alert_id=from_alert))
+        prefix, tenant, account = refused.number or "", refused.tenant, refused.account
+        max_price = format_amount(max(refused.per_minute or 0, refused.connect_fee or 0))
+        reason = reason or f"alert {from_alert}"
     scope = app.scope(tenant, account)
     digits = parse_prefix(prefix)
     if not digits and scope == EVERYBODY:
@@ -84,6 +104,15 @@ def remove(app: App, grant_id: int) -> None:
     """Remove the grant ID."""
     app.write(partial(policies.remove_grant, grant_id=grant_id, author=app.author, now=app.clock.now()))
     click.echo(f"grant {grant_id} removed")
+
+
+def _grantable(connection: sqlite3.Connection, alert_id: int) -> Alert:
+    """Return the alert. Raises InputError for one that no grant lifts, with the way out."""
+    alert = find_alert(connection, alert_id)
+    if not can_be_granted(alert):
+        what, fix = refusal_of_grant(alert)
+        raise InputError(what, where="--from-alert", fix=fix)
+    return alert
 
 
 def _highest(entry: Grant) -> str | None:

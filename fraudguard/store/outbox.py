@@ -16,10 +16,10 @@ from os.path import commonprefix
 from typing import Any, Final, Protocol, TypeVar
 
 from fraudguard.clock import Clock, Millis
-from fraudguard.policy.alert import Alert, Delivery
+from fraudguard.policy.alert import Alert, Delivery, NewAlert
 from fraudguard.policy.index import without_port
 from fraudguard.policy.records import Reason
-from fraudguard.store.alerts import COLUMNS, FOLD_MILLIS, read_alert
+from fraudguard.store.alerts import COLUMNS, FOLD_MILLIS, raise_alerts, read_alert
 from fraudguard.store.database import Reader, Writer
 from fraudguard.store.rows import storable
 
@@ -36,6 +36,9 @@ MARGIN_MILLIS = 1_000
 """A message is added to until so long before it is due: one that may be on its way must not change any more."""
 
 ELLIPSIS: Final = "\N{HORIZONTAL ELLIPSIS}"
+
+TEST_MILLIS = 60_000
+"""How long whoever sends a test has for it."""
 
 T = TypeVar("T")
 
@@ -267,9 +270,13 @@ def _rows(connection: sqlite3.Connection, sql: str, *parameters: object) -> list
 
 
 _DELIVERY = "d.id, d.channel, d.part, d.tries, d.alerts, d.since, d.until, d.target, d.origin, d.dearest, d.attempts"
-_DUE = (
+_SELECT = (
     f"SELECT {_DELIVERY}, {', '.join('a.' + name for name in COLUMNS.split(', '))}"  # noqa: S608
-    " FROM deliveries AS d JOIN alerts AS a ON a.id = d.alert WHERE d.state = 'pending' AND d.channel = ? AND"
+    " FROM deliveries AS d JOIN alerts AS a ON a.id = d.alert"
+)
+_OF_ALERT = f"{_SELECT} WHERE d.alert = ? ORDER BY d.id"
+_DUE = (
+    f"{_SELECT} WHERE d.state = 'pending' AND d.channel = ? AND"  # noqa: S608
     " d.due_at <= ? AND NOT EXISTS (SELECT 1 FROM deliveries AS earlier WHERE earlier.alert = d.alert AND"
     " earlier.channel = d.channel AND earlier.part < d.part AND earlier.state = 'pending')"
     " ORDER BY CASE a.severity WHEN 'critical' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END, d.due_at, d.id LIMIT ?"
@@ -333,6 +340,24 @@ def retire(connection: sqlite3.Connection, channels: Sequence[str]) -> int:
 def pending(connection: sqlite3.Connection) -> dict[str, int]:
     """Return how many messages wait, by channel."""
     return dict(connection.execute("SELECT channel, count(*) FROM deliveries WHERE state = 'pending' GROUP BY channel"))
+
+
+def add_test(
+    connection: sqlite3.Connection, alert: NewAlert, channels: Sequence[str], now: Millis
+) -> tuple[Delivery, ...]:
+    """Store an alert with a message for each of the channels, which the caller sends at once and once only.
+
+    Should it die, the service sends what is left after TEST_MILLIS.
+    """
+    raise_alerts(connection, (alert,))
+    (id_,) = connection.execute("SELECT max(id) FROM alerts").fetchone()
+    connection.execute("UPDATE alerts SET announced = tries, leader = id WHERE id = ?", (id_,))
+    later = now + TEST_MILLIS
+    tale = _Tale(tries=1, alerts=1, since=now, until=now, target="", origin="", dearest=None)
+    told = tuple(getattr(tale, name) for name in _TALE)
+    connection.execute(_STORE, (json.dumps([(id_, channel, 0, *told, now, later, now) for channel in channels]),))
+    found = connection.execute(_OF_ALERT, (id_,)).fetchall()
+    return tuple(map(_delivery, found))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,14 @@ from policy_cases import facts
 from pydantic import BaseModel
 
 from fraudguard.agi.counters import Counters, Failure
+from fraudguard.alerts.routes import KINDS
+from fraudguard.alerts.text import HEADLINES, render
 from fraudguard.cli import INTERRUPTED, cli
-from fraudguard.config import Settings
+from fraudguard.config import Channel, QuietHours, Route, Settings, Tenant
 from fraudguard.decks import Role
 from fraudguard.dialplan import names
 from fraudguard.policy import Outcome, Reason, Verdict
-from fraudguard.policy.alert import SEVERITY
+from fraudguard.policy.alert import SEVERITY, Alert, Delivery
 from fraudguard.policy.rules import ORDER
 from fraudguard.store import open_writer
 from fraudguard.store.verdicts import attempt_row, store_batch
@@ -98,20 +100,31 @@ def settings():
     for key, field in Settings.model_fields.items():
         section = field.annotation
         if typing.get_origin(section) is dict:
-            for inner, setting in typing.get_args(section)[1].model_fields.items():
-                yield f"[{key}.NAME]", inner, written(setting)
+            yield from keys_of(f"[{key}.NAME]", typing.get_args(section)[1])
         elif isinstance(section, type) and issubclass(section, BaseModel):
-            for inner, setting in section.model_fields.items():
-                yield f"[{key}]", inner, written(setting)
+            yield from keys_of(f"[{key}]", section)
         else:
             yield "Top level", key, written(field)
+    yield from keys_of("[[alerts.routes]]", Route)
+    yield from keys_of("[alerts.quiet]", QuietHours)
+    for channel in typing.get_args(typing.get_args(Channel)[0]):
+        (type_,) = typing.get_args(channel.model_fields["type"].annotation)
+        for title, key, default in keys_of(f'[alerts.channels.NAME], type = "{type_}"', channel):
+            if key != "type":
+                yield title, key, default
 
 
-def written(field):
+def keys_of(title, section):
+    absent = "as in `[numbering]`" if section is Tenant else "none"
+    for key, field in section.model_fields.items():
+        yield title, key, written(field, absent)
+
+
+def written(field, absent="none"):
     if field.is_required():
         return "required"
-    if field.default is None:  # a tenant's
-        return "as in `[numbering]`"
+    if field.default is None:
+        return absent
     default = field.default
     if isinstance(default, tuple):
         default = list(default)
@@ -134,9 +147,21 @@ def test_every_reason_is_told_in_the_order_in_which_it_is_asked():
 
 
 def test_every_kind_of_alert_is_told_with_its_severity():
-    told = {row[0].strip("`"): row[1] for row in rows(REFERENCE.joinpath("alerts.md").read_text(encoding="utf-8"))}
-    allowing = {Reason.EMERGENCY, Reason.OK}
-    assert told == {reason.value: SEVERITY.get(reason, "warning") for reason in Reason if reason not in allowing}
+    page = sections(REFERENCE / "alerts.md")
+    told = {row[0].strip("`"): row[1] for row in rows(page["Kinds"])}
+    assert told == {kind: SEVERITY.get(kind, "warning") for kind in KINDS}
+    for kind in KINDS:  # and in a section of its own what it means and what to do
+        assert "**What to do.**" in page[kind], kind
+
+
+def test_every_kind_of_alert_has_a_headline_and_a_severity():
+    assert set(HEADLINES) == {*KINDS} == {*map(str, SEVERITY)} | {reason for reason in Reason if reason in KINDS}
+
+
+def test_every_key_of_a_message_is_told():
+    alert = Alert(1, "test", "notice", 0, 0, 1, "", "", "", "", "", None, None, None, None, None, None, "", "")
+    message = render(Delivery(1, alert, "log", 0, 1, 1, 0, 0, "", "", None), "USD")
+    assert first_cells(sections(REFERENCE / "alerts.md")["Messages as JSON"]) == list(message.document)
 
 
 def test_every_exit_status_is_told():
