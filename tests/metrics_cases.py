@@ -38,6 +38,6 @@ def sources(**changes) -> Sources:
         tuple(Failure),
         links=lambda: {"office": Link(LinkState.UP, "", 0.25, 100, 900, 2, 1, 7)},
         calls=lambda: Calls(ringing=2, up=5, cost=1_250_000),
-        deliveries=lambda: Deliveries(3, 12.5, {"mail": Channel(40, 2)}),
+        deliveries=lambda: Deliveries(3, {"mail": Channel(40, 2, 1)}),
     )
     return replace(usual, **changes)

@@ -13,9 +13,6 @@ from fraudguard.metrics.sources import LinkState, Reading
 FROZEN_SECONDS: Final = 1.0
 """Without a tick for so long the loop stands still; the watchdog ends the process after 2.5."""
 
-STUCK_SECONDS: Final = 600.0
-"""An alert that has waited so long to be delivered is one that nobody knows of."""
-
 MAX_DETAIL: Final = 300
 """Characters of one detail."""
 
@@ -94,9 +91,7 @@ def _store(reading: Reading) -> Check:
 
 
 def _alerts(reading: Reading) -> Check:
-    failing = {name: channel.error for name, channel in reading.deliveries.channels.items() if channel.error}
-    if failing:
-        return Check(Status.DEGRADED, "; ".join(f"{name}: {error}" for name, error in failing.items()))
-    if reading.deliveries.oldest > STUCK_SECONDS:
-        return Check(Status.DEGRADED, f"one waits since {reading.deliveries.oldest:.0f} s")
-    return Check(Status.OK)
+    if not reading.failing:
+        return Check(Status.OK)
+    told = ", ".join(sorted(reading.failing))
+    return Check(Status.DEGRADED, f"{reading.deliveries.pending} wait, not taken by {told}: the log says why")

@@ -50,14 +50,14 @@ AGI_DUPLICATES: Final = Name("fraudguard_agi_duplicate_headers_total", "counter"
 
 AMI_UP: Final = Name("fraudguard_ami_up", "gauge", "1 while logged in to this Asterisk's manager.", ("asterisk",))
 AMI_LAG: Final = Name(
-    "fraudguard_ami_lag_seconds", "gauge", "How long ago the event being processed was read.", ("asterisk",)
+    "fraudguard_ami_lag_seconds", "gauge", "From the latest event being read to it being processed.", ("asterisk",)
 )
-AMI_READ: Final = Name("fraudguard_ami_events_read_total", "counter", "Events taken from the link.", ("asterisk",))
+AMI_READ: Final = Name("fraudguard_ami_events_read_total", "counter", "Messages read from the link.", ("asterisk",))
 AMI_SKIPPED: Final = Name(
     "fraudguard_ami_events_skipped_total", "counter", "Events that nobody needs, not parsed.", ("asterisk",)
 )
 AMI_DROPPED: Final = Name(
-    "fraudguard_ami_events_dropped_total", "counter", "Events lost because the queue was full.", ("asterisk",)
+    "fraudguard_ami_events_dropped_total", "counter", "Events lost: they did not fit the queue.", ("asterisk",)
 )
 AMI_RECONNECTS: Final = Name("fraudguard_ami_reconnects_total", "counter", "Links made anew.", ("asterisk",))
 AMI_QUEUED: Final = Name("fraudguard_ami_queued_events", "gauge", "Events that wait to be processed.", ("asterisk",))
@@ -69,14 +69,12 @@ CALLS_ENDED: Final = Name(
 )
 CALLS_COST: Final = Name("fraudguard_calls_cost_total", "counter", "What the calls that ended cost.", ("currency",))
 
-ALERTS_PENDING: Final = Name("fraudguard_alerts_pending", "gauge", "Deliveries that are still to be made.")
-ALERTS_OLDEST: Final = Name(
-    "fraudguard_alerts_oldest_pending_seconds", "gauge", "How long the oldest of them has been due."
-)
-ALERTS_DELIVERED: Final = Name("fraudguard_alerts_delivered_total", "counter", "Deliveries made.", ("channel",))
+ALERTS_PENDING: Final = Name("fraudguard_alerts_pending", "gauge", "Messages that wait to be delivered.")
+ALERTS_DELIVERED: Final = Name("fraudguard_alerts_delivered_total", "counter", "Messages delivered.", ("channel",))
 ALERTS_FAILED: Final = Name(
-    "fraudguard_alerts_failed_total", "counter", "Tries of a delivery that failed.", ("channel",)
+    "fraudguard_alerts_failed_total", "counter", "Tries to deliver a message that failed.", ("channel",)
 )
+ALERTS_EXPIRED: Final = Name("fraudguard_alerts_expired_total", "counter", "Messages given up.", ("channel",))
 
 SNAPSHOT_AGE: Final = Name(
     "fraudguard_snapshot_age_seconds", "gauge", "How long ago prices, limits, grants or blocks last changed."

@@ -107,9 +107,9 @@ def _alerts(reading: Reading) -> Iterator[Metric]:
     deliveries = reading.deliveries
     channels = deliveries.channels
     yield _family(names.ALERTS_PENDING, _single(deliveries.pending))
-    yield _family(names.ALERTS_OLDEST, _single(deliveries.oldest))
     yield _family(names.ALERTS_DELIVERED, [((name,), channel.delivered) for name, channel in channels.items()])
     yield _family(names.ALERTS_FAILED, [((name,), channel.failed) for name, channel in channels.items()])
+    yield _family(names.ALERTS_EXPIRED, [((name,), channel.expired) for name, channel in channels.items()])
 
 
 def _units(amount: Micros) -> float:

@@ -135,7 +135,9 @@ class MetricsServer:
         assert task is not None
         self._open[task] = None
         if len(self._open) > MAX_CONNECTIONS:
-            next(iter(self._open)).cancel()
+            oldest = next(iter(self._open))
+            del self._open[oldest]  # or the next who comes would find it there again
+            oldest.cancel()
         writer.transport.set_write_buffer_limits(0)  # drain is to wait until all has left
         try:
             async with asyncio.timeout(DEADLINE):

@@ -81,19 +81,18 @@ class Calls:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One alert channel since the service started. `error` is what keeps it from delivering now, else empty."""
+    """What became of one alert channel's messages since the service started. `failed` are tries, not messages."""
 
     delivered: int = 0
     failed: int = 0
-    error: str = ""
+    expired: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Deliveries:
-    """The outbox: deliveries still to be made, how long the oldest has been due (seconds), and the channels."""
+    """The outbox: how many messages wait, and what became of the others, by channel."""
 
     pending: int = 0
-    oldest: float = 0.0
     channels: Mapping[str, Channel] = field(default_factory=dict)
 
 
@@ -133,6 +132,7 @@ class Reading:
     ended: Mapping[tuple[str, bool], int]
     ended_cost: Micros
     deliveries: Deliveries
+    failing: frozenset[str]  # channels whose latest try failed
     snapshot_age: float
     reload_failures: int
     reload_error: str
@@ -147,6 +147,8 @@ class Pulse:
         self._sources = sources
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
+        self._failing: set[str] = set()
+        self._seen: dict[str, Channel] = {}
         self.beat = time.monotonic()
         self.lag = 0.0
         self.stalls = 0
@@ -199,12 +201,23 @@ class Pulse:
             ended=MappingProxyType(dict(meter.ended)),
             ended_cost=meter.ended_cost,
             deliveries=self._sources.deliveries(),
+            failing=frozenset(self._failing),
             snapshot_age=meter.store.snapshot_age,
             reload_failures=meter.store.reload_failures,
             reload_error=meter.store.reload_error,
             store_errors=meter.store.errors,
             store_error=meter.store.error,
         )
+
+    def watch_channels(self) -> None:
+        """See by the counts whether a channel's latest try failed. Of both since the last look the delivery counts."""
+        for name, counts in self._sources.deliveries().channels.items():
+            before = self._seen.get(name, Channel())
+            if counts.delivered > before.delivered:
+                self._failing.discard(name)
+            elif counts.failed > before.failed:
+                self._failing.add(name)
+            self._seen[name] = counts
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
@@ -213,5 +226,6 @@ class Pulse:
         self.stalls += self.lag > STALL_SECONDS
         meter = self._sources.meter
         meter.store.compare(sum(meter.verdicts.values()), self._sources.agi.counters.failures.get("not_stored", 0))
+        self.watch_channels()
         self._due = now + TICK_SECONDS
         self._timer = loop.call_at(self._due, self._tick, loop)

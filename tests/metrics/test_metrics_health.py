@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from metrics_cases import sources
 
-from fraudguard.metrics.health import FROZEN_SECONDS, STUCK_SECONDS, judge
+from fraudguard.metrics.health import FROZEN_SECONDS, judge
 from fraudguard.metrics.sources import Channel, Deliveries, Link, LinkState, Pulse
 
 
@@ -31,8 +31,7 @@ def test_all_is_well(reading):
         ({"reload_error": "is damaged"}, "store", "degraded", "edits cannot be read: is damaged"),
         ({"links": {"b": Link(LinkState.DOWN, "connection reset")}}, "ami.b", "degraded", "is lost: connection reset"),
         ({"links": {"b": Link(LinkState.REFUSED)}}, "ami.b", "degraded", "the login was refused"),
-        ({"deliveries": Deliveries(1, STUCK_SECONDS + 1)}, "alerts", "degraded", "waits since 601 s"),
-        ({"deliveries": Deliveries(1, 5, {"mail": Channel(error="550")})}, "alerts", "degraded", "mail: 550"),
+        ({"failing": frozenset({"mail"})}, "alerts", "degraded", "3 wait, not taken by mail"),
     ],
 )
 def test_what_is_wrong_is_named(reading, changes, check, status, words):
@@ -61,3 +60,18 @@ def test_an_old_tick_is_failed_although_the_latest_reading_was_well(reading):
 def test_a_long_detail_is_cut(reading):
     document = json.loads(judge(replace(reading, store_error="x" * 5000), 0).document())
     assert len(document["checks"]["store"]["detail"]) == 300
+
+
+def test_a_channel_fails_until_it_has_delivered():
+    counts = [Channel()]
+    pulse = Pulse(sources(deliveries=lambda: Deliveries(1, {"mail": counts[-1]})))
+
+    def failing(**now):
+        counts.append(replace(counts[-1], **now))
+        pulse.watch_channels()
+        return pulse.read().failing
+
+    assert not failing()
+    assert failing(failed=1) == {"mail"}
+    assert failing() == {"mail"}, "no news"
+    assert not failing(failed=2, delivered=1)

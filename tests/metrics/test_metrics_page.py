@@ -82,9 +82,9 @@ def test_values_are_those_that_were_read(full):
         "fraudguard_calls_ended_total reconstructed=true why=unguarded": 1,
         "fraudguard_calls_cost_total currency=EUR": 0.125,
         "fraudguard_alerts_pending": 3,
-        "fraudguard_alerts_oldest_pending_seconds": 12.5,
         "fraudguard_alerts_delivered_total channel=mail": 40,
         "fraudguard_alerts_failed_total channel=mail": 2,
+        "fraudguard_alerts_expired_total channel=mail": 1,
     }
     assert {key: shown[key] for key in expected} == expected
 
