@@ -31,6 +31,13 @@ class Watchdog:
         self._limit = limit
         self._handle: asyncio.TimerHandle | None = None
 
+    @classmethod
+    def started(cls) -> Watchdog:
+        """Return one that watches already."""
+        watchdog = cls()
+        watchdog.start()
+        return watchdog
+
     def start(self) -> None:
         """Watch the running loop from now on."""
         self._tick(asyncio.get_running_loop())

@@ -97,7 +97,13 @@ class Follower:
                 await self._act(item)
 
     async def _act(self, message: Message) -> None:
-        self.lag = (self._clock.now() - message.at) / 1000
+        self.lag = max(0, self._clock.now() - message.at) / 1000
+        try:
+            await self._tell_of(message)
+        except Exception:  # whatever it was: who ends here follows nothing any more
+            log.exception("event not followed", asterisk=self._asterisk, name=message.get("Event"))
+
+    async def _tell_of(self, message: Message) -> None:
         if (sighting := events.sighting(self._asterisk, message.headers, message.at)) is not None:
             self._listener.sighted(sighting)
         for event in events.call_events(self._asterisk, message.headers, message.at):

@@ -1,0 +1,99 @@
+"""Where everything that is noticed arrives, and is handed on: to the ledger, the store, the outbox and the meter.
+
+verdict log ──> Desk.committed ──> ledger, sources, outbox
+followers ────> Desk.changed, .alert, .sighted ──> calls, sources, alerts
+every second ─> ledger.settle
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import structlog
+
+from fraudguard.clock import Clock
+from fraudguard.detect.sources import Sighting, SightingKind
+from fraudguard.ledger import Changes, Ledger, State
+from fraudguard.metrics.meter import Meter
+from fraudguard.policy import Verdict
+from fraudguard.policy.alert import NewAlert
+from fraudguard.policy.index import without_port
+from fraudguard.store.alerts import AlertKeeper
+from fraudguard.store.keepers import CallKeeper, SourceKeeper
+
+SETTLE_SECONDS: Final = 1.0
+"""How often ended calls are held against Asterisk's own records."""
+
+log = structlog.get_logger()
+
+
+class Desk:
+    """Takes what the verdict log and the followers tell (ami.follower.Listener). Nothing here waits.
+
+    `watch` says what is odd about a sighting; with `follows` verdicts are admitted to the ledger.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        watch: Callable[[Sighting], Iterable[NewAlert]],
+        calls: CallKeeper,
+        sources: SourceKeeper,
+        alerts: AlertKeeper,
+        *,
+        meter: Meter,
+        follows: bool,
+        wake_outbox: Callable[[], None],
+    ) -> None:
+        self._ledger = ledger
+        self._watch = watch
+        self._calls = calls
+        self._sources = sources
+        self._alerts = alerts
+        self._meter = meter
+        self._follows = follows
+        self._wake_outbox = wake_outbox
+
+    def committed(self, verdict: Verdict) -> None:
+        """A verdict is stored and about to be given."""
+        self._meter.committed(verdict)
+        attempt = verdict.facts.attempt
+        if not verdict.allowed:
+            self._wake_outbox()  # its alert was stored with it
+        elif self._follows:
+            self._ledger.admit(verdict)
+        address = without_port(attempt.source)
+        if address:
+            kind = SightingKind.CALLED
+            self.sighted(Sighting(attempt.at, attempt.asterisk, attempt.account, address, kind))
+
+    def changed(self, changes: Changes) -> None:
+        """Calls changed."""
+        self._calls.keep(changes.calls)
+        for call in changes.calls:
+            if call.state is State.ENDED:
+                self._meter.call_ended(call)
+        for alert in changes.alerts:
+            self.alert(alert)
+
+    def alert(self, alert: NewAlert) -> None:
+        """A person should know something."""
+        log.warning("alert", kind=alert.kind, tenant=alert.tenant, account=alert.account, number=alert.number)
+        self._alerts.keep(alert)
+
+    def sighted(self, sighting: Sighting) -> None:
+        """Somebody connected, or tried to."""
+        self._sources.note(sighting)
+        for alert in self._watch(sighting):
+            self.alert(alert)
+
+    async def settle(self, clock: Clock) -> None:
+        """Hold ended calls against Asterisk's records for as long as it runs."""
+        while True:
+            await asyncio.sleep(SETTLE_SECONDS)
+            changes = self._ledger.settle(clock.now())
+            self._calls.keep(changes.calls)  # they were counted when they ended
+            for alert in changes.alerts:
+                self.alert(alert)
