@@ -15,7 +15,8 @@ import rich_click as click
 
 from fraudguard.cli.app import App, examples
 from fraudguard.cli.rates_import import import_sample
-from fraudguard.config import NAME_PATTERN, load
+from fraudguard.config import NAME_PATTERN, Settings, load
+from fraudguard.dialplan import manager
 from fraudguard.errors import InputError, UnreachableError
 from fraudguard.house import build_house
 from fraudguard.store import create_database
@@ -57,6 +58,8 @@ def init(app: App, home: str, currency: str, trunk: str, sample: bool) -> None:
         build_house(settings)
         asyncio.run(create_database(settings.database, app.clock.now()))
         made.append(settings.database)
+        for secret in _new_secrets(settings):
+            made.append(secret)
         if sample:
             with resources.as_file(resources.files("fraudguard.data") / "sample-rates.csv") as file:
                 import_sample(app, file, SAMPLE_DECK)
@@ -70,6 +73,14 @@ def _only_database(app: App) -> None:
         raise InputError("exists already", where=str(app.config_path), fix="edit it, or name another with --config")
     asyncio.run(create_database(database, app.clock.now()))
     click.echo(f"kept {app.config_path}, wrote {database}")
+
+
+def _new_secrets(settings: Settings) -> Iterator[Path]:
+    """Make the secrets of the manager interfaces that have none yet."""
+    for ami in settings.ami.values():
+        path = manager.secret_path(settings, ami)
+        if path is not None and manager.make_secret(path, owner=settings.database):
+            yield path
 
 
 def _write(path: Path, text: str) -> None:

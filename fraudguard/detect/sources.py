@@ -16,7 +16,7 @@ class SightingKind(StrEnum):
 
     SUCCEEDED = "succeeded"  # Asterisk accepted a login or a registration
     CALLED = "called"  # an attempt at the guard
-    INVALID_PASSWORD = "invalid_password"
+    INVALID_PASSWORD = "invalid_password"  # noqa: S105  (no password, a kind)
     INVALID_ACCOUNT = "invalid_account"
     FAILED_CHALLENGE = "failed_challenge"
     FAILED_ACL = "failed_acl"

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from fraudguard.config import Settings
-from fraudguard.dialplan import names
+from fraudguard.dialplan import manager, names
 from fraudguard.dialplan.render import split_header
 from fraudguard.errors import InputError, UnreachableError
 
 DEFAULT_PATH = Path("/etc/asterisk/fraudguard.conf")
 
-_NEW_FILE_MODE = 0o644  # Asterisk runs as another user, and the file holds no secret
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How a file of ours is told from another's, and who may read a new one."""
+
+    is_ours: Callable[[str], bool]
+    mode: int
+    group: str | None = None
+
+
+DIALPLAN = Kind(lambda text: split_header(text) is not None, 0o644)
+"""Asterisk runs as another user, and the file holds no secret."""
+
+MANAGER = Kind(manager.is_ours, manager.FILE_MODE, manager.GROUP)
+"""The file holds a secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +43,20 @@ class Installed:
     previous: Path | None
 
 
-def install(text: str, path: Path) -> Installed:
+def install(text: str, path: Path, kind: Kind = DIALPLAN) -> Installed:
     """Write `text` to `path` atomically; the mode and owner of an earlier file stay.
 
     Raises InputError when a file that fraudguard did not write is there, UnreachableError when it cannot be written.
     """
     target = Path(os.path.realpath(path))  # a link stays a link
     try:
-        earlier = _earlier(target)
+        earlier = _earlier(target, kind)
         if earlier == text:
             return Installed(path, changed=False, previous=None)
         previous = None if earlier is None else target.with_name(target.name + ".previous")
         if previous is not None:
             _keep(target, previous)
-        _write(text, target)
+        _write(text, target, kind)
     except OSError as error:
         raise UnreachableError(
             f"cannot be written: {error.strerror}", where=str(path), fix="check the folder and its rights"
@@ -63,7 +79,7 @@ def advice(settings: Settings, path: Path) -> list[str]:
     return [*lines, "Then:  asterisk -rx 'dialplan reload'"]
 
 
-def _earlier(target: Path) -> str | None:
+def _earlier(target: Path, kind: Kind) -> str | None:
     """Return the file that is there, None when there is none. Raises InputError when it is somebody else's."""
     if target.exists() and not target.is_file():  # a device, a pipe, a folder: renaming over it would destroy it
         raise InputError("is not a regular file", where=str(target), fix="name a file")
@@ -71,7 +87,7 @@ def _earlier(target: Path) -> str | None:
         text = target.read_bytes().decode("utf-8", "surrogateescape")
     except FileNotFoundError:
         return None
-    if text and split_header(text) is None:
+    if text and not kind.is_ours(text):
         raise InputError(
             "was not written by fraudguard and is left alone",
             where=str(target),
@@ -87,13 +103,13 @@ def _keep(target: Path, previous: Path) -> None:
     spare.replace(previous)
 
 
-def _write(text: str, target: Path) -> None:
+def _write(text: str, target: Path, kind: Kind) -> None:
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
-            _take_over_rights(file.fileno(), target)
+            _take_over_rights(file.fileno(), target, kind)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
@@ -107,11 +123,14 @@ def _write(text: str, target: Path) -> None:
         os.close(folder)
 
 
-def _take_over_rights(handle: int, target: Path) -> None:
+def _take_over_rights(handle: int, target: Path, kind: Kind) -> None:
     try:
         earlier = target.stat()
     except FileNotFoundError:
-        os.fchmod(handle, _NEW_FILE_MODE)
+        with suppress(KeyError, PermissionError):  # no such group here, or not ours to give: the mode matters more
+            if kind.group is not None:
+                os.fchown(handle, -1, grp.getgrnam(kind.group).gr_gid)
+        os.fchmod(handle, kind.mode)
         return
     with suppress(PermissionError):  # only root may give a file away; the mode matters more
         os.fchown(handle, earlier.st_uid, earlier.st_gid)

@@ -16,7 +16,9 @@ from asterisk_harness.root import RootUnavailableError, obtain
 from asterisk_harness.sip import Carrier, Phones
 from asterisk_harness.waiting import free_port
 
-from fraudguard.config import Settings
+from fraudguard.ami.events import EVENTS
+from fraudguard.config import Ami, Settings
+from fraudguard.dialplan import manager
 from fraudguard.dialplan.render import render
 
 _skipped: list[str] = []
@@ -61,7 +63,7 @@ class Site:
     """Of the one phone that registers, frank."""
     ami_port: int
     ami_secret: str
-    """Of both users in manager.conf: fraudguard, and everything."""
+    """Of both users: fraudguard, with the generated rights, and everything, with all."""
 
     def manager(self, user: str = "everything") -> Manager:
         """Log in to the manager interface; to be used in a `with` block."""
@@ -77,6 +79,11 @@ class Site:
             "dialplan": {"guard": f"127.0.0.1:{self.guard_port}"},
         }
         return Settings(**{**values, **sections})
+
+
+def manager_snippet(secret: str) -> str:
+    """The guard's user, as `dialplan install` writes it for an Asterisk on the same machine."""
+    return manager.render(Ami(secret=secret), secret, permit=["127.0.0.1/32"], events=EVENTS)
 
 
 @pytest.fixture(scope="session")
@@ -98,6 +105,7 @@ def running_site(asterisk_root: Path, tmp_path_factory: pytest.TempPathFactory) 
     try:
         for carrier in carriers:
             carrier.start()
+        asterisk.configure("manager.d/fraudguard.conf", manager_snippet(ami_secret))
         asterisk.start()
         guard = free_port(socket.SOCK_STREAM)
         yield Site(asterisk, *carriers, phones, guard, sip, sip_password, ami, ami_secret)

@@ -35,9 +35,9 @@ class Message:
 class Manager:
     """Logs in and keeps every message since."""
 
-    def __init__(self, port: int, user: str, secret: str, *, host: str = "127.0.0.1", log_in: bool = True) -> None:
-        self._socket = socket.create_connection((host, port), timeout=10)
-        self._credentials = (user, secret) if log_in else None
+    def __init__(self, port: int, user: str, secret: str, *, source: str = "127.0.0.1") -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0))
+        self._credentials = (user, secret)
         self._received = b""
         self._actions = 0
         self.messages: list[Message] = []
@@ -47,10 +47,11 @@ class Manager:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        if self._credentials is not None:
-            user, secret = self._credentials
-            response = self.action("Login", Username=user, Secret=secret)[0]
-            assert response["Response"] == "Success", response
+        user, secret = self._credentials
+        response = self.action("Login", Username=user, Secret=secret)[0]
+        if response["Response"] != "Success":
+            self.__exit__(None, None, None)
+            raise AssertionError(response["Message"])
         return self
 
     def __exit__(

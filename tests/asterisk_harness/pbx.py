@@ -45,6 +45,12 @@ class Asterisk:
         (folder / "resolv.conf").write_text("")
         self._process: subprocess.Popen[bytes] | None = None
 
+    def configure(self, name: str, text: str) -> None:
+        """Put one more file, by its path below the configuration folder, in place."""
+        path = self._folder / "etc" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
     def start(self) -> None:
         """Start and return when it is fully booted."""
         with (self._folder / "stderr").open("wb") as errors:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,6 +100,14 @@ class Phones:
         self._folder = folder
         self._runs = 0
 
+    @contextmanager
+    def calling(self, number: str, *, phone: str = "alice") -> Iterator[None]:
+        """Place a call that lasts until the other side ends it, which has to be before the `with` block ends."""
+        with ThreadPoolExecutor() as pool:
+            call = pool.submit(self.dial, number, phone=phone, scenario="phone-held")
+            yield
+            call.result()
+
     def dial(self, number: str, *, phone: str = "alice", scenario: str = "phone", milliseconds: int = 200) -> Call:
         """Place one call."""
         return self.dial_all([number], phone=phone, scenario=scenario, milliseconds=milliseconds)[0]
@@ -117,18 +127,8 @@ class Phones:
         folder.mkdir(parents=True)
         (folder / "calls").write_text("SEQUENTIAL\n" + "".join(f"{phone};{number}\n" for number in numbers))
         command = [*_sipp(free_port(socket.SOCK_DGRAM)), "-sf", str(SCENARIOS / f"{scenario}.xml")]
-        command += [
-            "-inf",
-            "calls",
-            "-m",
-            str(len(numbers)),
-            "-r",
-            str(rate),
-            "-d",
-            str(milliseconds),
-            "-timeout",
-            "40s",
-        ]
+        command += ["-inf", "calls", "-m", str(len(numbers)), "-r", str(rate), "-d", str(milliseconds)]
+        command += ["-timeout", "40s"]
         command += ["-trace_shortmsg", "-shortmessage_file", "trace", self._target]
         subprocess.run(command, cwd=folder, check=False, capture_output=True, timeout=60, stdin=subprocess.DEVNULL)
         calls: dict[int, list[Message]] = {}
