@@ -19,7 +19,7 @@ import aiosqlite
 
 from fraudguard.clock import Millis
 from fraudguard.errors import InputError, StoreError
-from fraudguard.store.faults import explained
+from fraudguard.store.faults import explained, is_locked
 from fraudguard.store.migrate import Migrated, migrate, verify
 
 T = TypeVar("T")
@@ -169,6 +169,19 @@ async def open_reader(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> Read
     """Open the database for reading. Raises StoreError: missing, no database, other schema."""
     connection = await _connect(path, busy_seconds, ("PRAGMA query_only = ON",))
     return await _checked(Reader(path, connection), "BEGIN")
+
+
+async def open_exclusive(path: Path) -> Writer:
+    """Open the database for work that nobody else may see begin. Raises StoreError when somebody else has it open."""
+    try:
+        connection = await _connect(path, 0, ("PRAGMA locking_mode = EXCLUSIVE", "PRAGMA synchronous = FULL"))
+        return await _checked(Writer(path, connection), "BEGIN IMMEDIATE")
+    except StoreError as error:
+        if is_locked(error):
+            raise StoreError(
+                "is open in another process", where=str(path), fix="stop the service for so long, and try again"
+            ) from error
+        raise
 
 
 def _is_empty(path: Path) -> bool:

@@ -28,6 +28,11 @@ def explain(error: sqlite3.Error, path: Path) -> StoreError:
     return StoreError(what, where=str(path), fix=fix)
 
 
+def is_locked(error: StoreError) -> bool:
+    """Say whether the error is another process's lock, which will go away."""
+    return getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
+
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn errors of SQLite inside the block into StoreErrors about the database at `path`."""

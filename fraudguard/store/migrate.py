@@ -81,6 +81,10 @@ def migrate(
     if done == len(steps):
         return Migrated((), None)
     backup = _back_up(connection, path, done, now) if done else None
+    if not path.stat().st_size:
+        # So that `store compact` can give room back in steps; it can be chosen only while the file is empty. Measured:
+        # a million attempts are stored in 42.7 s instead of 39.8 s.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
     # Rebuilding a table drops the old one; its children are checked as a whole before the commit instead.
     connection.execute("PRAGMA foreign_keys = OFF")
