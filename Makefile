@@ -37,7 +37,7 @@ clean:
 
 # Branch coverage: everything, and the rooms that decide.
 COVERAGE := 90
-PURE     := fraudguard/numbering/*,fraudguard/rating/*,fraudguard/policy/*,fraudguard/money.py,fraudguard/clock.py,fraudguard/agi/protocol.py
+PURE     := fraudguard/numbering/*,fraudguard/rating/*,fraudguard/policy/*,fraudguard/money.py,fraudguard/clock.py,fraudguard/agi/protocol.py,fraudguard/ledger/*
 
 $(CONFIG): | $(VENV)/.ready
 	$(BIN)/fraudguard --config $@ init --sample
