@@ -20,7 +20,7 @@ ENDLESS_SECONDS: Final = 86_400
 """What counts for an emergency call, which has no lease: a day, as in the dialplan."""
 
 LIMIT: Final = 200_000
-"""Admissions kept at once, some 200 MB: 250 calls a second of 3 minutes. Beyond that the oldest are forgotten."""
+"""Admissions kept at once, some 250 MB: 250 calls a second of 3 minutes. Beyond that the oldest are forgotten."""
 
 Chain: TypeAlias = tuple[str, str]
 """Asterisk and linkedid: what ties the legs of a call together."""
