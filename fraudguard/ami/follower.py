@@ -63,6 +63,7 @@ class Follower:
         self._hangups: set[asyncio.Task[None]] = set()
         self._lost: asyncio.TimerHandle | None = None
         self.lag: float = 0.0  # seconds from reading an event to acting on it, of the latest one
+        self.refused = False
 
     async def run(self) -> None:
         """Follow until cancelled. A refused login is final: it is told, and this returns."""
@@ -75,7 +76,7 @@ class Follower:
                 consuming.result()  # a defect of ours: let it be seen
             with suppress(LoginRefusedError):
                 reading.result()
-            self._refused(reading.exception())
+            self._refuse(reading.exception())
         finally:
             self._link_up()
             for task in (reading, consuming, *self._hangups):
@@ -168,7 +169,8 @@ class Follower:
             loop = asyncio.get_running_loop()
             self._lost = loop.call_later(LOST_SECONDS, self._tell, AlertKind.AMI_LOST)
 
-    def _refused(self, error: BaseException | None) -> None:
+    def _refuse(self, error: BaseException | None) -> None:
+        self.refused = True
         self._tell(AlertKind.AMI_REFUSED, error=str(error))
 
     def _tell(self, kind: AlertKind, **details: str) -> None:

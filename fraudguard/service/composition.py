@@ -46,6 +46,7 @@ from fraudguard.metrics.sources import Sources
 from fraudguard.money import format_amount
 from fraudguard.policy import PolicyIndex, Snapshot
 from fraudguard.rating import Rate
+from fraudguard.service import readings
 from fraudguard.service.desk import Desk
 from fraudguard.service.owner import sole_owner
 from fraudguard.store import Reader, Writer, migrate_database, open_reader, open_writer
@@ -130,12 +131,10 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
             meter,
             server,
             settings.currency,
-            clock,
             agi_failures=tuple(Failure),
-            links=lambda: {follower.connection.name: follower.connection.status for follower in followers},
-            lags=lambda: {follower.connection.name: follower.lag for follower in followers},
-            live=ledger.live,
-            channels=lambda: outbox.counters,
+            links=partial(readings.links, followers),
+            calls=partial(readings.calls, ledger, clock),
+            deliveries=partial(readings.deliveries, outbox),
         )
         http = await stack.enter_async_context(observing(settings.http, sources))
         gc.freeze()  # the collector need not look through tables, metadata and modules again and again
