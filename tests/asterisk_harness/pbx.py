@@ -44,6 +44,7 @@ class Asterisk:
         (folder / "hosts").write_text(f"127.0.0.1 localhost {socket.gethostname()}\n")
         (folder / "resolv.conf").write_text("")
         self._process: subprocess.Popen[bytes] | None = None
+        self._spooled = 0
 
     def configure(self, name: str, text: str) -> None:
         """Put one more file, by its path below the configuration folder, in place."""
@@ -96,6 +97,21 @@ class Asterisk:
             timeout=20,
         )
         return _COLOUR.sub("", done.stdout)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def spool(self, text: str) -> None:
+        """Have a call file carried out; written elsewhere and moved, as Asterisk wants it."""
+        self._spooled += 1
+        name = f"{self._spooled}.call"
+        draft = self._folder / name
+        draft.write_text(text)
+        outgoing = self._folder / "spool" / "outgoing"
+        outgoing.mkdir(exist_ok=True)
+        draft.rename(outgoing / name)
 
     def load_dialplan(self, text: str) -> list[str]:
         """Put a generated dialplan in place, reload, and return the warnings and errors that Asterisk logged."""

@@ -36,6 +36,9 @@ number_format = "e164"
 [agi]
 port = {port}
 
+[http]
+port = 0
+
 [policy]
 lease_seconds = 600
 
@@ -76,6 +79,28 @@ class Service:
             (self._folder / f"{deck}.csv").write_text(rates)
             self.cli("rates", "import", f"{deck}.csv", "--deck", deck)
 
+    def configure(self, old: str, new: str) -> None:
+        """Change the configuration file; the service reads it when it starts."""
+        file = self._folder / "fraudguard.toml"
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+
+    def secret(self, secret: str) -> None:
+        """Give the service another manager secret."""
+        (self._folder / "ami.secret").write_text(secret)
+
+    @property
+    def log(self) -> str:
+        """What the service has logged, over restarts."""
+        file = self._folder / "log"
+        return file.read_text() if file.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def cli(self, *arguments: str) -> str:
         """Run one command and return what it printed."""
         done = subprocess.run(
@@ -102,7 +127,7 @@ class Service:
 
     def _answers(self) -> bool:
         assert self._process is not None
-        assert self._process.poll() is None, (self._folder / "log").read_text()
+        assert self._process.poll() is None, self.log
         try:
             with socket.create_connection(("127.0.0.1", self._port), timeout=2) as connection:
                 connection.sendall(b"agi_network: yes\nagi_network_script: ping\n\n")

@@ -32,11 +32,14 @@ class Message:
 
 @dataclass(frozen=True)
 class Call:
-    """How one call went for the phone: its final SIP status, and the seconds it was up (None: never answered)."""
+    """How one call went for the phone: its final SIP status, the seconds it was up (None: never answered), and the
+    seconds until it rang (None: it did not).
+    """
 
     dialled: str
     status: int
     seconds: float | None
+    ring_seconds: float | None = None
 
     @property
     def answered(self) -> bool:
@@ -147,7 +150,9 @@ def _outcome(dialled: str, messages: list[Message]) -> Call:
     assert finals, f"{dialled!r} got no final answer"
     at, status = finals[0]
     ends = [message.at for message in messages if message.first.startswith("BYE ")]
-    return Call(dialled, status, ends[0] - at if status == 200 and ends else None)
+    asked = next(message.at for message in messages if message.first.startswith("INVITE "))
+    rang = next((message.at - asked for message in messages if message.first.startswith("SIP/2.0 180")), None)
+    return Call(dialled, status, ends[0] - at if status == 200 and ends else None, rang)
 
 
 def _sipp(port: int) -> list[str]:
