@@ -264,7 +264,7 @@ class Connection:
         self._since = clock.now()
         self._error = self._told = ""
         self._version = ""
-        self._links = 0
+        self._links = 0  # that are gone, and were up
         self._read = self._skipped = self._thrown_away = 0  # of links that are gone
 
     # --- for whoever consumes and asks ---
@@ -283,7 +283,7 @@ class Connection:
             skipped=self._skipped + framer.skipped,
             dropped=self._feed.dropped + self._thrown_away + framer.lost,
             overflows=self._feed.overflows,
-            reconnects=max(0, self._links - 1),
+            reconnects=max(0, self._links + bool(wire and wire.turned) - 1),
             queued=len(self._feed),
         )
 
@@ -352,7 +352,6 @@ class Connection:
         except BaseException:
             self.close()
             raise
-        self._links += 1
         self._told = ""
         self._log.info("ami up", host=self._settings.host, port=self._settings.port, version=self._version)
         return wire
@@ -419,6 +418,7 @@ class Connection:
         if self._wire is not None:
             framer = self._wire.framer
             self._since = self._wire.turned or self._since
+            self._links += bool(self._wire.turned)
             self._read += framer.read
             self._skipped += framer.skipped
             self._thrown_away += framer.lost
