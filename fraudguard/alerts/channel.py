@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -27,6 +28,18 @@ class Message:
 
 class NotDeliveredError(UnreachableError):
     """A channel did not take a message. The text says why, and holds no secret."""
+
+
+def system_reason(error: BaseException) -> str:
+    """Return what the system said at the bottom of a failed connection: it knows neither address nor password."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted: {cause.verify_message}"
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return f"cannot be reached ({type(error).__name__})"
 
 
 class Channel(Protocol):

@@ -12,7 +12,7 @@ from email.policy import SMTP
 import aiosmtplib
 from pydantic import SecretStr
 
-from fraudguard.alerts.channel import Message, NotDeliveredError
+from fraudguard.alerts.channel import Message, NotDeliveredError, system_reason
 from fraudguard.alerts.text import shown
 from fraudguard.config import SmtpChannel
 
@@ -80,9 +80,7 @@ def _why(error: Exception) -> str:
             return shown(f"every recipient was refused: {told}", ANSWER_LIMIT)
         case aiosmtplib.SMTPResponseException():
             return shown(f"the server said {error.code} {error.message}", ANSWER_LIMIT)
-        case ssl.SSLCertVerificationError():
-            return f"its certificate is not trusted: {error.verify_message}"
-        case OSError():
-            return error.strerror or type(error).__name__
+        case aiosmtplib.SMTPConnectError() | OSError():
+            return system_reason(error)
         case _:
             return shown(str(error), ANSWER_LIMIT)

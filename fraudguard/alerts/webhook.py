@@ -12,7 +12,7 @@ import httpx
 from pydantic import SecretStr
 
 from fraudguard import __version__
-from fraudguard.alerts.channel import Message, NotDeliveredError
+from fraudguard.alerts.channel import Message, NotDeliveredError, system_reason
 from fraudguard.clock import Clock
 
 HTTP_SECONDS = 15.0
@@ -61,22 +61,10 @@ class WebhookChannel:
             raise NotDeliveredError(f"no answer in time ({type(error).__name__})", where=self._host) from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             # Its text may hold the address.
-            raise NotDeliveredError(_why(error), where=self._host) from None
+            raise NotDeliveredError(system_reason(error), where=self._host) from None
         if not 200 <= status < 300:
             raise NotDeliveredError(f"answered with status {status}", where=self._host)
         return ""
 
     async def close(self) -> None:
         await self._client.aclose()
-
-
-def _why(error: BaseException) -> str:
-    """Return what the system said at the bottom of it, which knows no address."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"its certificate is not trusted: {cause.verify_message}"
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-        cause = cause.__cause__ or cause.__context__
-    return f"cannot be reached ({type(error).__name__})"
