@@ -131,7 +131,7 @@ def test_what_ends_like_an_emergency_number_is_reported_and_let_be(ledger):
     changes = ledger.apply(dialled(string="0112@carrier"))
     assert changes.alerts[0].details["hung_up"] == "no"
     assert changes.hang_up == ()
-    assert ledger.apply(dialled(string="+4420794112@carrier", which=leg("1.3"))).hang_up
+    assert ledger.apply(dialled(string="+431112@carrier", which=leg("1.3"))).hang_up
     assert ledger.apply(dialled(string="004420794112@carrier", which=leg("1.4"))).hang_up
 
 
@@ -527,6 +527,7 @@ def test_a_call_that_was_taken_for_gone_and_is_there_lives_on(admitted):
     assert len(admitted.live()) == 1
     call = only(admitted.apply(hung_up(NOW + 300 * SECOND)))
     assert call.seconds == 300
+    assert not resynced(admitted, seen())  # it was seen to end this time
 
 
 def test_a_call_that_was_seen_to_end_stays_ended(admitted):
