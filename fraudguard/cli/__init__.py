@@ -16,6 +16,7 @@ from fraudguard.cli.alerts import alerts
 from fraudguard.cli.app import App, printable
 from fraudguard.cli.attempts import attempts
 from fraudguard.cli.block import block
+from fraudguard.cli.calls import calls
 from fraudguard.cli.check import check
 from fraudguard.cli.completion import completion
 from fraudguard.cli.dialplan import dialplan
@@ -24,6 +25,8 @@ from fraudguard.cli.init import init
 from fraudguard.cli.limit import limit
 from fraudguard.cli.rates import rates
 from fraudguard.cli.run import run
+from fraudguard.cli.sources import sources
+from fraudguard.cli.store import store
 from fraudguard.config import locate
 from fraudguard.errors import FraudguardError
 
@@ -50,7 +53,22 @@ def cli(context: click.Context, config: Path | None) -> None:
     context.obj = App(locate(config))
 
 
-for command in (init, run, rates, limit, grant, block, check, attempts, alerts, dialplan, completion):
+for command in (
+    init,
+    run,
+    rates,
+    limit,
+    grant,
+    block,
+    check,
+    attempts,
+    calls,
+    alerts,
+    sources,
+    store,
+    dialplan,
+    completion,
+):
     cli.add_command(command)
 
 

@@ -38,6 +38,7 @@ WITHOUT_JSON = {
     *{(noun, verb) for noun in ("grant", "block") for verb in ("add", "remove")},
     *{("rates", verb) for verb in ("import", "activate", "export")},
     *{("dialplan", verb) for verb in ("render", "install")},
+    ("store", "compact"),
 }
 
 

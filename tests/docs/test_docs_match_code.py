@@ -19,10 +19,13 @@ from fraudguard.cli import INTERRUPTED, cli
 from fraudguard.config import Channel, QuietHours, Route, Settings, Tenant
 from fraudguard.decks import Role
 from fraudguard.dialplan import names
+from fraudguard.ledger.records import Call, Leg, State
 from fraudguard.policy import Outcome, Reason, Verdict
 from fraudguard.policy.alert import SEVERITY, Alert, Delivery
 from fraudguard.policy.rules import ORDER
 from fraudguard.store import open_writer
+from fraudguard.store.calls import save_calls
+from fraudguard.store.sources import Source, save_sources
 from fraudguard.store.verdicts import attempt_row, store_batch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -216,6 +219,9 @@ def documents(tmp_path_factory):
     read = {
         "check, attempts": ("check", "0115355551234", "--trunk", "carrier"),
         "attempts --by account": ("attempts", "--by", "account"),
+        "calls": ("calls",),
+        "sources": ("sources",),
+        "store info": ("store", "info"),
         "alerts list": ("alerts", "list"),
         "rates lookup": ("rates", "lookup", "12125550100", "--seconds", "61"),
         "rates decks": ("rates", "decks"),
@@ -230,12 +236,18 @@ def documents(tmp_path_factory):
 
 
 def store_refusal(database):
-    """Put a refused attempt and its alert into the database, as the service would."""
+    """Put a refused attempt and its alert, a call and a source into the database, as the service would."""
 
     async def store():
         async with await open_writer(database) as writer:
             verdict = Verdict("c0ffee", Outcome.NOWHERE, Reason.OVER_LIMIT, facts(), None)
             await writer.transaction(lambda connection: store_batch([attempt_row(verdict)], connection))
+            leg = Leg("pbx1", "1", "1", "PJSIP/carrier-1")
+            texts = ("", "", "unguarded", "default", "", "", "carrier", "+53")
+            call = Call(leg, *texts, rate=None, lease_seconds=None, state=State.RINGING, began_at=1)
+            await writer.transaction(lambda connection: save_calls(connection, [call]))
+            source = Source("pbx1", "204", "198.51.100.7", 1, 1)
+            await writer.transaction(lambda connection: save_sources(connection, [source]))
 
     asyncio.run(store())
 
