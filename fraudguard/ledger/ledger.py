@@ -156,8 +156,13 @@ class Ledger:
         key = (event.asterisk, event.uniqueid)
         self._admissions.first_gone(key, event.at)
         entry = self._entries.get(key)
-        if entry is None or entry.call.state is State.ENDED:
+        if entry is None:
             return NOTHING
+        ended_at = entry.call.ended_at
+        if ended_at is not None and (entry.vanished is None or event.at <= ended_at):
+            return NOTHING
+        # Found gone, and now it is seen to end later than that: it was on its way while Asterisk made its list.
+        entry.vanished = None
         self._end(key, entry, replace(_ended(entry.call, event.at), cause=event.cause), event.at)
         return Changes((entry.call,))
 

@@ -385,6 +385,16 @@ def test_a_call_that_is_gone_ended_just_now(admitted):
     assert not resynced(admitted)
 
 
+def test_a_call_that_is_gone_and_is_seen_to_end_a_moment_later_ended_then(admitted):
+    admitted.apply(dialled())
+    admitted.apply(answered(NOW))
+    resynced(admitted)
+    assert not admitted.apply(hung_up(NOW + 100 * SECOND))
+    call = only(admitted.apply(hung_up(NOW + 100 * SECOND + 5)))
+    assert (call.seconds, call.cost, call.cause, call.reconstructed) == (101, cost(RATE, 101), 16, True)
+    assert not admitted.apply(hung_up(NOW + 102 * SECOND))
+
+
 def test_a_call_that_is_gone_ended_at_its_lease_at_the_latest(admitted):
     admitted.apply(dialled())
     admitted.apply(answered(NOW))
