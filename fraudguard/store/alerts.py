@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from functools import cache, partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from fraudguard.clock import Millis
 from fraudguard.errors import InputError
@@ -44,6 +44,10 @@ SHARED_COLUMNS: Final = (
 
 _FOLD_COLUMNS: Final = ("fold", "first_at", "last_at", "tries")
 ALERT_COLUMNS: Final = (*_FOLD_COLUMNS, "kind", "severity", *SHARED_COLUMNS, "details")
+
+
+_Key: TypeAlias = tuple[str, str]  # kind and fold
+_Entry: TypeAlias = tuple[NewAlert, Millis, Millis]  # with its first and last instant
 
 
 def store_alerts(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
@@ -111,7 +115,7 @@ class AlertKeeper:
         self._failed = failed
         self._limit = limit
         self._retry_seconds = retry_seconds
-        self._waiting: dict[tuple[str, str], tuple[NewAlert, Millis, Millis]] = {}
+        self._waiting: dict[_Key, _Entry] = {}
         self._closed = False
         self._wake = asyncio.Event()
         self._worker = asyncio.get_running_loop().create_task(self._work(), name="alert keeper")
@@ -151,10 +155,10 @@ class AlertKeeper:
             taken, self._waiting = self._waiting, {}
             try:
                 await self._writer.transaction(partial(store_kept, list(taken.values())))
-            except Exception as error:  # noqa: BLE001  whatever it was: what is kept stays kept
-                newer, self._waiting = self._waiting, taken
-                for key, entry in newer.items():
-                    self._waiting[key] = _merge(self._waiting.get(key), entry)
+            except BaseException as error:
+                self._put_back(taken)
+                if not isinstance(error, Exception):
+                    raise
                 self._failed(error)
                 await asyncio.sleep(self._retry_seconds[min(failures, len(self._retry_seconds) - 1)])
                 failures += 1
@@ -162,8 +166,13 @@ class AlertKeeper:
                 failures = 0
                 self._stored()
 
+    def _put_back(self, taken: dict[_Key, _Entry]) -> None:
+        newer, self._waiting = self._waiting, taken
+        for key, entry in newer.items():
+            self._waiting[key] = _merge(self._waiting.get(key), entry)
 
-def store_kept(kept: Sequence[tuple[NewAlert, Millis, Millis]], connection: sqlite3.Connection) -> None:
+
+def store_kept(kept: Sequence[_Entry], connection: sqlite3.Connection) -> None:
     """Raise or fold alerts that were counted together before: each with its first and last instant."""
     store_alerts(connection, [_row(*entry) for entry in kept])
 
@@ -177,17 +186,15 @@ COLUMNS: Final = ", ".join(field.name for field in fields(Alert))
 """The columns of an Alert, in the order of its fields."""
 
 
-def _merged(alerts: Sequence[NewAlert]) -> list[tuple[NewAlert, Millis, Millis]]:
-    merged: dict[tuple[str, str], tuple[NewAlert, Millis, Millis]] = {}
+def _merged(alerts: Sequence[NewAlert]) -> list[_Entry]:
+    merged: dict[_Key, _Entry] = {}
     for alert in alerts:
         key = (alert.kind, alert.fold)
         merged[key] = _merge(merged.get(key), (alert, alert.at, alert.at))
     return list(merged.values())
 
 
-def _merge(
-    kept: tuple[NewAlert, Millis, Millis] | None, new: tuple[NewAlert, Millis, Millis]
-) -> tuple[NewAlert, Millis, Millis]:
+def _merge(kept: _Entry | None, new: _Entry) -> _Entry:
     if kept is None:
         return new
     (first, since, until), (alert, newer_since, newer_until) = kept, new
