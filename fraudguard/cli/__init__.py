@@ -19,6 +19,7 @@ from fraudguard.cli.block import block
 from fraudguard.cli.calls import calls
 from fraudguard.cli.check import check
 from fraudguard.cli.completion import completion
+from fraudguard.cli.demo import demo
 from fraudguard.cli.dialplan import dialplan
 from fraudguard.cli.grant import grant
 from fraudguard.cli.init import init
@@ -55,6 +56,7 @@ def cli(context: click.Context, config: Path | None) -> None:
 
 for command in (
     init,
+    demo,
     run,
     rates,
     limit,

@@ -154,6 +154,7 @@ class AmiSession:
             self.refuse(action, "Too many lines in message or allocation failure")
         else:
             self.server.received.append(action)
+            self.server.heard.set()
             return await self.server.obey(self, action)
         return True
 
@@ -242,6 +243,7 @@ class AmiServer:
         self.faults = AmiFaults()
         self.sessions: list[AmiSession] = []
         self.received: list[Action] = []
+        self.heard = asyncio.Event()  # set whenever an action comes
         self.write_timeout = write_timeout
         self.booted = True
         self.started_at = clock.now()
@@ -294,6 +296,15 @@ class AmiServer:
     async def flushed(self) -> None:
         """Wait until all events so far have been handed to the sockets."""
         await asyncio.gather(*(session.flushed() for session in list(self.sessions)))
+
+    async def asked(self, *names: str) -> Action:
+        """Wait until an action of one of these names has come, and return the latest."""
+        while True:
+            self.heard.clear()
+            for action in reversed(self.received):
+                if action.name in names:
+                    return action
+            await self.heard.wait()
 
     def forget(self, session: AmiSession) -> None:
         if session in self.sessions:

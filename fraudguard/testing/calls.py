@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
@@ -52,6 +52,7 @@ class Call:
     began_at: Millis = 0
     answered_at: Millis | None = None
     ended_at: Millis | None = None
+    _over: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def up(self) -> bool:
@@ -102,6 +103,15 @@ class Call:
         """The caller of both calls joins the two called ones and is gone. This call goes on, between those two."""
         self._demand(self.up and other.up, "is not up")
         self.exchange.attended_transfer(self, other)
+
+    async def over(self) -> None:
+        """Wait until the call has ended, whoever ends it."""
+        await self._over.wait()
+
+    def conclude(self, now: Millis) -> None:
+        """Note that the call has ended; for the exchange."""
+        self.ended_at = now
+        self._over.set()
 
     def _demand(self, fits: bool, otherwise: str) -> None:
         if self.ended_at is not None:
@@ -278,7 +288,7 @@ class Exchange:
         cdr_seconds: int | None = None,
     ) -> None:
         """End a call: `first` is the channel that goes first, `status` what DialEnd says when it was not answered."""
-        call.ended_at = self.now()
+        call.conclude(self.now())
         self.calls.remove(call)
         if call.answered_at is None:
             self.dial_event("DialEnd", call, DialStatus=status)
@@ -313,7 +323,7 @@ class Exchange:
         trunk.context, trunk.extension = context, extension
         self._leave(trunk)
         self._leave(caller)
-        call.ended_at = self.now()
+        call.conclude(self.now())
         self.calls.remove(call)
         self.channel_event("SoftHangupRequest", caller, Cause=str(NORMAL))
         self._gone(caller, NORMAL)
@@ -350,7 +360,7 @@ class Exchange:
             self.channel_event("SoftHangupRequest", channel, Cause=str(NORMAL))
             self._gone(channel, NORMAL)
         self.calls.remove(other)
-        other.ended_at = self.now()
+        other.conclude(self.now())
         self._cdr(other, "ANSWER", None)
         call.caller = target
 
