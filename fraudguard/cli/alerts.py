@@ -11,6 +11,7 @@ from typing import Any
 
 import rich_click as click
 
+from fraudguard import logs
 from fraudguard.alerts.build import build_channels
 from fraudguard.alerts.channel import Channel, NotDeliveredError
 from fraudguard.alerts.outbox import send
@@ -110,6 +111,7 @@ def test(context: click.Context, channel: str | None) -> None:
     The channels are those of the configuration file, as the service would use them. Ends with status 1 if one failed.
     """
     app: App = context.obj
+    logs.configure(app.settings.log)  # for a channel that is the log, and for warnings about secrets
     build_routes(app.settings)
     failures = app.write(partial(_test, app, channel))
     context.exit(1 if failures else 0)

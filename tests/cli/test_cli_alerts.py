@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import subprocess
 import sys
 
 import pytest
@@ -17,6 +18,12 @@ from fraudguard.store.verdicts import attempt_row, store_batch
 
 NOW = 1_800_000_000_000
 HOUR = 3_600_000
+
+
+@pytest.fixture(autouse=True)
+def log_of_tests(monkeypatch):
+    """Keep the log of this process as it is: configured once it could not be captured any more."""
+    monkeypatch.setattr("fraudguard.logs.configure", lambda _settings: None)
 
 
 class Everywhere:
@@ -100,7 +107,11 @@ def test_a_test_goes_through_every_channel_and_is_written_down(fraudguard, tmp_p
 
 
 def test_a_test_without_channels_goes_to_the_log(fraudguard):
-    assert fraudguard("alerts", "test").out.splitlines()[-1].startswith("log: delivered")
+    program = (sys.executable, "-c", "from fraudguard.cli import main; main()")
+    done = subprocess.run([*program, "--config", fraudguard.config, "alerts", "test"], capture_output=True, check=True)
+    assert done.stdout.startswith(b"log: delivered in ")
+    line = json.loads(done.stderr)  # as the service writes it where no terminal is
+    assert (line["event"], line["kind"], line["level"]) == ("[fraudguard] notice: test message", "test", "info")
 
 
 def test_a_test_says_what_is_wrong_with_the_configuration(fraudguard):
