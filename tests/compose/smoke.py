@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -31,6 +32,7 @@ GOOD, BAD = "12125550143", "0115355551234"
 E164 = {GOOD: "+12125550143", BAD: "+5355551234"}
 
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"  # Debian's
+_TERMINAL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 PIP_SETTINGS = {"index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "retries"}
 
 
@@ -74,6 +76,10 @@ class Stack:
         files = [word for file in FILES for word in ("--file", str(file))]
         return self.docker("compose", "--project-name", self.project, *files, *words, seconds=seconds, check=check)
 
+    def logs(self, service):
+        """Return what a service's containers have said, line by line. Compose says it with sequences for a terminal."""
+        return _TERMINAL.sub("", self("logs", "--no-color", "--no-log-prefix", service)).splitlines()
+
     def docker(self, *words, seconds=CALL_SECONDS, check=True):
         command = ["docker", *map(str, words)]
         done = subprocess.run(
@@ -102,8 +108,7 @@ class Stack:
 
     def carried(self):
         """Return the numbers that reached the carrier, in order."""
-        lines = self("logs", "--no-color", "--no-log-prefix", "carrier").splitlines()
-        return [line.split()[3] for line in lines if line.startswith("a call for ")]
+        return [line.split()[3] for line in self.logs("carrier") if line.startswith("a call for ")]
 
     def secret(self):
         return self("exec", "--no-TTY", "fraudguard", "cat", "/var/lib/fraudguard/ami-secret").strip()
@@ -173,8 +178,8 @@ def test_a_day_goes_on_through_an_attack(stack):
     stack("up", "--detach", "--no-recreate", "day", "attack")
     containers = stack("--profile", "day", "--profile", "attack", "ps", "--all", "--quiet", "day", "attack").split()
     assert stack.docker("wait", *containers, seconds=PLAY_SECONDS).split() == ["0", "0"]
-    day, attack = (stack("logs", "--no-color", "--no-log-prefix", name).splitlines() for name in ("day", "attack"))
-    to_place, to_steal = (calls_of(name) for name in ("day", "attack"))
+    day, attack = stack.logs("day"), stack.logs("attack")
+    to_place, to_steal = calls_of("day"), calls_of("attack")
     assert sum(line.endswith(": answered") for line in day) == len(to_place) - 1
     assert [line for line in day if line.endswith(": 503")] == ["alice dialled 01137125550123: 503"]
     assert sum(line.endswith(": 503") for line in attack) == len(to_steal)
@@ -202,12 +207,12 @@ def test_the_secret_is_in_no_image_and_outlives_a_restart(stack):
 
 def holds(image, needle):
     """Whether the bytes occur anywhere in the image: its layers, those beneath, and its configuration."""
-    save = subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE)
     found, rest = False, b""
-    while chunk := save.stdout.read(1 << 20):
-        found = found or needle in rest + chunk
-        rest = chunk[-len(needle) :]
-    assert save.wait() == 0
+    with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as save:
+        while chunk := save.stdout.read(1 << 20):
+            found = found or needle in rest + chunk
+            rest = chunk[-len(needle) :]
+    assert save.returncode == 0
     return found
 
 
