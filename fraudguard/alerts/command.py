@@ -30,13 +30,15 @@ class CommandChannel:
         self._timeout = timeout_seconds
 
     async def send(self, message: Message) -> str:
-        body = json.dumps(message.document, ensure_ascii=False).encode() + b"\n"
-        # A file, not a pipe: a child that the program leaves behind would hold a pipe open.
-        with tempfile.TemporaryFile() as errors:
+        # Files, no pipes: a program that ends without reading would break one (uvloop raises RuntimeError then), and
+        # a child that it leaves behind would hold the other open.
+        with tempfile.TemporaryFile() as document, tempfile.TemporaryFile() as errors:
+            document.write(json.dumps(message.document, ensure_ascii=False).encode() + b"\n")
+            document.seek(0)
             try:
                 process = await asyncio.create_subprocess_exec(
                     *self._argv,
-                    stdin=asyncio.subprocess.PIPE,
+                    stdin=document,
                     stdout=asyncio.subprocess.DEVNULL,
                     stderr=errors,
                     start_new_session=True,  # a group of its own, so that all of it can be ended
@@ -44,26 +46,20 @@ class CommandChannel:
                 )
             except OSError as error:
                 raise NotDeliveredError(f"cannot be run: {error.strerror}", where=self._argv[0]) from None
-            status = await self._finish(process, body)
+            status = await self._finish(process)
             last = _last_line(errors) if status else ""
         if status:
             raise NotDeliveredError(f"ended with status {status}{f': {last}' if last else ''}", where=self._argv[0])
         return ""
 
-    async def _finish(self, process: asyncio.subprocess.Process, body: bytes) -> int:
-        assert process.stdin is not None
+    async def _finish(self, process: asyncio.subprocess.Process) -> int:
         try:
             async with asyncio.timeout(self._timeout):
-                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it need not read
-                    process.stdin.write(body)
-                    await process.stdin.drain()
-                process.stdin.close()
                 return await process.wait()
         except TimeoutError:
             raise NotDeliveredError(f"not done within {self._timeout:g} s, and killed", where=self._argv[0]) from None
         finally:
             if process.returncode is None:  # too slow, or we are to stop
-                process.stdin.close()
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 await asyncio.shield(process.wait())

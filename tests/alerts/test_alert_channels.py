@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 
 from fraudguard.alerts.build import build_channels
 from fraudguard.alerts.channel import NotDeliveredError
+from fraudguard.alerts.command import CommandChannel
 from fraudguard.alerts.journal import JournalChannel
 from fraudguard.alerts.webhook import sign
 from fraudguard.clock import SystemClock
@@ -278,6 +279,20 @@ async def test_a_program_that_fails_is_quoted(channel):
 
 async def test_a_program_need_not_read(channel):
     assert await channel(program("/bin/true")).send(message()) == ""
+
+
+def test_programs_run_on_the_loop_that_the_service_runs_on():
+    uvloop = pytest.importorskip("uvloop")
+
+    async def send(*argv, timeout_seconds=10.0):
+        return await CommandChannel(argv, timeout_seconds).send(message())
+
+    for _ in range(20):  # ends without reading, sooner or later
+        assert uvloop.run(send("/bin/true")) == ""
+    with pytest.raises(NotDeliveredError, match="status 3: no route"):
+        uvloop.run(send("/bin/sh", "-c", "echo no route >&2; exit 3"))
+    with pytest.raises(NotDeliveredError, match="and killed"):
+        uvloop.run(send("/bin/sh", "-c", "sleep 600 & sleep 600", timeout_seconds=0.1))
 
 
 async def test_a_program_that_takes_too_long_is_killed_with_its_children(channel, tmp_path):
