@@ -31,6 +31,7 @@ bench: $(VENV)/.bench-ready
 	$(BIN)/python benchmarks/prefix_lookup.py
 	$(BIN)/python benchmarks/rates_import.py
 	$(BIN)/python benchmarks/agi_sessions.py
+	$(BIN)/python benchmarks/ami_events.py
 
 clean:
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -83,9 +83,10 @@ class _Reading(Reading):  # type: ignore[misc]
 
     def message(self) -> Message:
         """Return what the rest of the project sees of it."""
+        if list not in map(type, self.wire.values()):
+            return Message(self.at, cast("dict[str, str]", self.wire))
         repeated = {key: tuple(value) for key, value in self.wire.items() if isinstance(value, list)}
-        first = {key: value[0] if isinstance(value, list) else value for key, value in self.wire.items()}
-        return Message(self.at, first, repeated)
+        return Message(self.at, {key: self.first(key) for key in self.wire}, repeated)
 
 
 class _Action(Action):  # type: ignore[misc]

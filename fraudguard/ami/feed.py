@@ -15,6 +15,10 @@ FAIR: Final = 64
 """Messages handed over before everybody else gets a turn. A consumer that never waits would otherwise hold up the
 event loop, and with it the callers who wait for a verdict, for as long as the queue is long."""
 
+SHARE: Final = 8
+"""Of a long queue one in so many is handed over at a turn. One turn of the loop may read thousands of messages; a
+consumer that can keep up with them must not fall behind because others get as many turns."""
+
 
 class Link(StrEnum):
     """What happened to the link, at its place among the messages."""
@@ -80,7 +84,7 @@ class Feed:
         self._size = size
         self._items: deque[Item] = deque()
         self._waiter: asyncio.Future[None] | None = None
-        self._turns = 0
+        self._left = 0  # of this turn
         self.dropped = 0  # messages
         self.overflows = 0
 
@@ -107,9 +111,10 @@ class Feed:
 
     async def next(self) -> Item:
         """Return the oldest item; waits for one. For one consumer. Cancelled while it waits, it loses nothing."""
-        self._turns += 1
-        if self._turns % FAIR == 0:
+        self._left -= 1
+        if self._left < 0:
             await asyncio.sleep(0)
+            self._left = max(FAIR, len(self._items) // SHARE)
         while not self._items:
             if self._waiter is not None:
                 raise RuntimeError("somebody else is waiting for the next message already")

@@ -19,7 +19,6 @@ from fraudguard.ami.connection import (
     Timing,
     log_in_once,
 )
-from fraudguard.ami.feed import FAIR
 from fraudguard.ami.framing import MAX_MESSAGE
 from fraudguard.clock import SystemClock
 from fraudguard.config import Ami
@@ -112,7 +111,7 @@ async def test_4_a_long_queue_does_not_keep_the_event_loop_for_itself(asterisk):
         for _ in range(1000):
             await connection.next()
         other.cancel()
-    assert next(turns) >= 1000 // FAIR
+    assert next(turns) >= 10  # of 64 to 125 messages each
 
 
 async def test_5_a_hung_asterisk_is_noticed_by_the_missing_pong(asterisk):
