@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 import secrets
 import statistics
 import tempfile
@@ -137,7 +136,7 @@ async def _demo(console: Console, folder: Path, speed: float, seed: int) -> None
                 async with asyncio.timeout(LINK_SECONDS):  # it has logged in, and asks what there is
                     await asterisk.manager.asked("Status", "CoreShowChannels")
                 async with await open_writer(database) as writer, _watching(database, clock, view):
-                    stage = Stage(asterisk, writer, clock, random.Random(seed), speed, view.scene, view.operator)
+                    stage = Stage(asterisk, writer, clock, seed, speed, view.scene, view.operator)
                     await play(stage)
     async with await open_reader(database) as reader:
         _summarise(console, await _look(reader, clock), stage.answers)

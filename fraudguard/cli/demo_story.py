@@ -75,11 +75,17 @@ class Stage:
     asterisk: FakeAsterisk
     writer: Writer
     clock: Clock
-    chance: random.Random
+    seed: int
     speed: float
     scene: Callable[[str, str], None]
     operator: Callable[[str], None]
     answers: list[float] = field(default_factory=list)
+    chance: random.Random = field(init=False)
+    dialled: random.Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.chance = random.Random(self.seed)
+        self.dialled = random.Random(self.seed)  # its own: the same numbers, whoever hangs up first
 
     async def pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds / self.speed)
@@ -164,7 +170,7 @@ async def _attack(stage: Stage) -> None:
         calls.create_task(stage.call(STOLEN, THIEF, _TEST_CALL, 2.0))  # cheap: does it work?
         await stage.pause(1.0)
         for _ in range(_TRIES):
-            calls.create_task(stage.call(STOLEN, THIEF, _dear(stage.chance), 0.5))
+            calls.create_task(stage.call(STOLEN, THIEF, _dear(stage.dialled), 0.5))
             await stage.pause(0.12)
         await _past_the_guard(stage)
         stage.operator(
@@ -181,7 +187,7 @@ async def _attack(stage: Stage) -> None:
             now=stage.clock.now(),
         )
         await asyncio.sleep(OBEYED_SECONDS)
-        for number in (_TEST_CALL, _dear(stage.chance), _TEST_CALL):
+        for number in (_TEST_CALL, _dear(stage.dialled), _TEST_CALL):
             calls.create_task(stage.call(STOLEN, THIEF, number, 0.5))
             await stage.pause(0.3)
 
