@@ -28,6 +28,7 @@ def test_every_help_text_explains_and_has_an_example(path, command):
 WITHOUT_JSON = {
     *{
         ("init",),
+        ("demo",),
         ("run",),
         ("completion",),
         ("limit", "set"),
