@@ -5,7 +5,7 @@ DATA   ?= var
 BIN    := $(VENV)/bin
 CONFIG := $(DATA)/fraudguard.toml
 
-.PHONY: run test lint format bench clean
+.PHONY: run test lint format bench compose-smoke clean
 
 run: $(VENV)/.ready $(CONFIG)
 	$(BIN)/fraudguard --config $(CONFIG) run
@@ -32,6 +32,10 @@ bench: $(VENV)/.bench-ready
 	$(BIN)/python benchmarks/rates_import.py
 	$(BIN)/python benchmarks/agi_sessions.py
 	$(BIN)/python benchmarks/ami_events.py
+
+# Everything together with a real Asterisk, in containers; starts a Docker engine where none runs (Debian, as root).
+compose-smoke: $(VENV)/.ready
+	.ci/docker-engine $(BIN)/python -m pytest --verbose tests/compose/smoke.py
 
 clean:
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

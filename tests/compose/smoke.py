@@ -1,6 +1,7 @@
 """docker/compose.yaml as a newcomer gets it: built from this checkout, brought up, called through, taken down.
 
-Not collected with the other tests, since it needs a Docker engine and minutes: `make compose-smoke`.
+Not collected with the other tests, since it needs a Docker engine and minutes: `make compose-smoke`. The tests are one
+story, in this order, with one set of containers.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import shutil
 import signal
 import subprocess
 import sys
+from decimal import ROUND_UP, Decimal
 from pathlib import Path
 
 import pytest
+from asterisk_harness.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = (ROOT / "docker" / "compose.yaml", ROOT / "docker" / "compose.host.yaml")
@@ -91,7 +94,15 @@ class Stack:
 
     def up(self):
         self("build", seconds=BUILD_SECONDS)
+        self.start()
+
+    def start(self):
         self("up", "--detach", "--wait", "--wait-timeout", HEALTHY_SECONDS, seconds=2 * HEALTHY_SECONDS)
+        # A guard whose Asterisk is away is healthy: it goes on deciding.
+        wait_until(lambda: self.health()["checks"]["ami.asterisk"]["status"] == "ok", "Asterisk was followed", 30)
+
+    def health(self):
+        return json.loads(self("exec", "--no-TTY", "fraudguard", "healthy"))
 
     def down(self):
         profiles = ("--profile", "day", "--profile", "attack")
@@ -173,6 +184,42 @@ def test_the_bad_call_raised_an_alert(stack):
     assert (alert["number"], alert["account"], alert["tries"], alert["acked_at"]) == (E164[BAD], "bob", 1, None)
 
 
+def test_the_good_call_is_in_the_ledger_with_its_cost(stack):
+    wait_until(lambda: stack.fraudguard("calls")[0]["state"] == "ended", "the call's end was stored", 10)
+    (call,) = stack.fraudguard("calls")
+    assert [call[key] for key in ("number", "account", "why", "cause")] == [E164[GOOD], "alice", "ok", 16]
+    assert not call["reconstructed"]
+    assert 2 <= call["seconds"] <= CALL_SECONDS
+    assert Decimal(call["cost"]) == cost_of(call) > 0
+    assert abs(call["seconds"] - call["cdr_seconds"]) <= 1  # Asterisk's own record agrees
+    assert call["call"] in [attempt["call"] for attempt in stack.fraudguard("attempts")]
+
+
+def cost_of(call):
+    """Return the cost of its seconds by the deck's terms, worked out anew."""
+    steps = -(-call["seconds"] // call["increment_seconds"])
+    billed = max(call["minimum_seconds"], steps * call["increment_seconds"])
+    cost = Decimal(call["connect_fee"]) + Decimal(call["per_minute"]) * billed / 60
+    return cost.quantize(Decimal("0.000001"), ROUND_UP)
+
+
+def test_a_call_past_the_guard_is_hung_up_and_told(stack):
+    stack(
+        "exec",
+        "--no-TTY",
+        "asterisk",
+        "asterisk",
+        "-rx",
+        f"channel originate PJSIP/{E164[BAD]}@carrier application Wait 60",
+    )
+    wait_until(
+        lambda: any(alert["kind"] == "unguarded_call" for alert in stack.fraudguard("alerts", "list")), "it was told"
+    )
+    wait_until(lambda: stack.fraudguard("calls")[0]["state"] == "ended", "it was hung up")
+    call = stack.fraudguard("calls")[0]
+    assert (call["number"], call["why"]) == (E164[BAD], "unguarded")
+
+
 def test_a_day_goes_on_through_an_attack(stack):
     before = len(stack.carried())
     stack("up", "--detach", "--no-recreate", "day", "attack")
@@ -185,6 +232,11 @@ def test_a_day_goes_on_through_an_attack(stack):
     assert sum(line.endswith(": 503") for line in attack) == len(to_steal)
     internal = sum(";100;" in line for line in to_place)
     assert len(stack.carried()) - before == len(to_place) - 1 - internal
+    # Nothing that the thief dialled is in the ledger, and what the office dialled has ended and is priced.
+    wait_until(lambda: all(call["state"] == "ended" for call in stack.fraudguard("calls")), "all calls had ended", 10)
+    guarded = [call for call in stack.fraudguard("calls") if call["why"] == "ok"]
+    assert len(guarded) == 1 + len(to_place) - 1 - internal
+    assert {Decimal(call["cost"]) == cost_of(call) for call in guarded} == {True}
 
 
 def calls_of(play):
@@ -201,7 +253,7 @@ def test_the_secret_is_in_no_image_and_outlives_a_restart(stack):
         assert secret not in stack.docker("history", "--no-trunc", image)
         assert not holds(image, secret.encode()), image
     stack("restart", "fraudguard", "asterisk")
-    stack("up", "--detach", "--wait", "--wait-timeout", HEALTHY_SECONDS, seconds=2 * HEALTHY_SECONDS)
+    stack.start()
     assert stack.secret() == secret
 
 
