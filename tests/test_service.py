@@ -27,6 +27,7 @@ SEEN_WITHIN = 1.0  # seconds: what operators are promised for their edits
 @pytest.fixture
 def fraudguard(tmp_path, monkeypatch) -> CommandLine:
     monkeypatch.setenv("FRAUDGUARD_AGI__PORT", "0")
+    monkeypatch.setenv("FRAUDGUARD_HTTP__PORT", "0")
     prices = tmp_path / "carrier.csv"
     prices.write_text(PRICES)
     command_line = CommandLine(tmp_path / "fraudguard.toml")

@@ -148,7 +148,7 @@ def seen(asterisk: str, listed: Iterable[Message], at: Millis, ahead: Millis) ->
             Seen(
                 leg,
                 up=message.get("ChannelState") == UP,
-                began_at=at - 1000 * _number(message.get("Seconds")),
+                began_at=at - 1000 * (_number(message.get("Seconds")) + 1),  # whole ones, and not before it began
                 answered_at=None if (epoch := instant(answer)) is None else epoch - ahead,
                 string="" if string == UNSET else string,
                 account=_known(message.get("AccountCode")),

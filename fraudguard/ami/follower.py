@@ -26,6 +26,9 @@ from fraudguard.policy.alert import AlertKind, NewAlert
 LOST_SECONDS: Final = 10.0
 """How long a link may be gone before somebody is told: a reload or restart of Asterisk takes less."""
 
+UNNOTICED_MILLIS: Final = 11_000
+"""How long a link can have been dead before that was noticed: a ping and the wait for its answer (reconnect.Timing)."""
+
 RETRY_SECONDS: Final = 2.0
 """Until the list of channels is asked for again, when Asterisk did not give it."""
 
@@ -54,7 +57,14 @@ class Listener(Protocol):
 class Follower:
     """Keeps the ledger true to one Asterisk for as long as `run` lasts."""
 
-    def __init__(self, connection: Connection, ledger: Ledger, listener: Listener, clock: Clock) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        ledger: Ledger,
+        listener: Listener,
+        clock: Clock,
+        followed_until: Millis | None = None,
+    ) -> None:
         self.connection = connection
         self._asterisk = connection.name
         self._ledger = ledger
@@ -64,6 +74,8 @@ class Follower:
         self._lost: asyncio.TimerHandle | None = None
         self.lag: float = 0.0  # seconds from reading an event to acting on it, of the latest one
         self.refused = False
+        self.following = False
+        self._followed_until = followed_until  # when it was last; None while it is, and before it first was
 
     async def run(self) -> None:
         """Follow until cancelled. A refused login is final: it is told, and this returns."""
@@ -93,6 +105,7 @@ class Follower:
                 await self._resync()
             elif item is Link.OVERFLOW:
                 self._tell(AlertKind.AMI_OVERFLOW)
+                self._followed_until = self._clock.now()
                 await self._resync()
             elif isinstance(item, Message):
                 await self._act(item)
@@ -108,18 +121,24 @@ class Follower:
         if (sighting := events.sighting(self._asterisk, message.headers, message.at)) is not None:
             self._listener.sighted(sighting)
         for event in events.call_events(self._asterisk, message.headers, message.at):
-            known = await self._with_what_was_said(event) if isinstance(event, Dialled) else event
+            known = await self._asked_about(event) if isinstance(event, Dialled) else event
             self._take(self._ledger.apply(known))
 
-    async def _with_what_was_said(self, event: Dialled) -> Dialled:
-        """Ask the calling channel what the dialplan decided without the guard, where nothing else explains the call."""
-        if event.caller is None or not self._ledger.wonders(event.leg, event.string, event.caller):
+    async def _asked_about(self, event: Dialled) -> Dialled:
+        """Ask about a leg that nothing explains: what the dialplan decided without the guard, and what dials there."""
+        if not self._ledger.wonders(event.leg, event.string, event.caller):
             return event
+        if event.caller is None:
+            return replace(event, application="Originate")  # or a call file, or ARI: they look alike
+        said = await self._variable(event.caller, names.REASON)
+        return replace(event, said=said, application=await self._variable(event.caller, "CHANNEL(appname)"))
+
+    async def _variable(self, leg: Leg, name: str) -> str:
         try:
-            reply = await self.connection.action("Getvar", Channel=event.caller.channel, Variable=names.REASON)
-        except AmiError:
-            return event
-        return replace(event, said=reply.get("Value"))
+            reply = await self.connection.action("Getvar", Channel=leg.channel, Variable=name)
+        except AmiError:  # the channel is gone
+            return ""
+        return reply.get("Value")
 
     def _take(self, changes: Changes) -> None:
         if not changes:
@@ -153,7 +172,11 @@ class Follower:
             theirs = events.instant(pong.get("Timestamp"))
             ahead = 0 if theirs is None else theirs - pong.at
             found = events.seen(self._asterisk, listed, self._clock.now(), ahead)
-            self._take(self._ledger.resync(self._asterisk, found, asked_at))
+            since = self._followed_until
+            missed_since = None if since is None else since - UNNOTICED_MILLIS
+            self._take(self._ledger.resync(self._asterisk, found, asked_at, missed_since))
+            self._followed_until = None
+            self.following = True
             log.info("channels listed", asterisk=self._asterisk, channels=len(found), live=len(self._ledger.live()))
             return
 
@@ -165,6 +188,8 @@ class Follower:
             self._lost = None
 
     def _link_down(self) -> None:
+        if self.following:
+            self.following, self._followed_until = False, self._clock.now()
         if self._lost is None:
             loop = asyncio.get_running_loop()
             self._lost = loop.call_later(LOST_SECONDS, self._tell, AlertKind.AMI_LOST)

@@ -32,6 +32,7 @@ class _Kept:
     key: tuple[str, str]
     tail: str
     until: Millis
+    dialled: bool
     chains: list[Chain] = field(default_factory=list)
 
 
@@ -58,7 +59,7 @@ class Admissions:
         lease = ENDLESS_SECONDS if admission.lease_seconds is None else admission.lease_seconds
         until = admission.at + lease * 1000 + MARGIN_MILLIS
         tail = tail_of(admission.number)
-        kept = self._kept[key] = _Kept(admission, key, tail, until)
+        kept = self._kept[key] = _Kept(admission, key, tail, until, admission.dialled)
         self._tie(kept, (asterisk, admission.linkedid or _without_chain(admission.trunk, tail)))
         self._tie(kept, (asterisk, _any_chain(admission.trunk, tail)))
         heapq.heappush(self._ends, (until, *key))
@@ -103,6 +104,21 @@ class Admissions:
             for kept in tuple(self._by_chain.get(old, ())):
                 if new not in kept.chains:
                     self._tie(kept, new)
+
+    def note_dialled(self, asterisk: str, call: str) -> None:
+        """Note that a leg is there by this verdict."""
+        kept = self._kept.get((asterisk, call))
+        if kept is not None:
+            kept.dialled = True
+
+    def undialled(self, asterisk: str, since: Millis, until: Millis) -> tuple[Admission, ...]:
+        """Return what was admitted within a time without a leg having been seen, once."""
+        found = []
+        for kept in self._kept.values():
+            if kept.key[0] == asterisk and not kept.dialled and since <= kept.admission.at <= until:
+                kept.dialled = True
+                found.append(kept.admission)
+        return tuple(found)
 
     def first_gone(self, chain: Chain, at: Millis) -> None:
         """Note that the channel which began a chain is gone. Others may live on in it, but not dial for long."""

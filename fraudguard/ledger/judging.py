@@ -61,7 +61,7 @@ class Judge:
             call="",
             why=why.value,
             tenant=whose.tenant if whose else DEFAULT_TENANT,
-            account=event.account or (whose.account if whose else ""),
+            account=event.account or (whose.account if whose else _endpoint(event.caller)),
             source=whose.source if whose else "",
             trunk=line.trunk,
             number=number or event.string,
@@ -76,15 +76,14 @@ class Judge:
         return _read(string, lines)[1]
 
     def wonders(self, leg: Leg, string: str, caller: Leg | None) -> bool:
-        """Say whether it makes a difference what the dialplan said: nothing else explains a call that is domestic."""
+        """Say whether nothing explains a leg so far: neither a verdict nor that it is an emergency call."""
         lines = self._house.lines_of(leg.channel)
         if not lines:
             return False
         _, number = _read(string, lines)
-        event = Dialled(0, leg, string, caller)
-        if self._is_emergency(number) or self._admission(event, lines, number) is not None:
-            return False
-        return self._is_domestic(number)
+        return (
+            not self._is_emergency(number) and self._admission(Dialled(0, leg, string, caller), lines, number) is None
+        )
 
     def must_end(self, call: Call) -> bool:
         """Say whether a call is to be hung up: nobody allowed it, its trunk is policed, and it is no emergency.
@@ -167,6 +166,11 @@ def _read(string: str, lines: tuple[Line, ...]) -> tuple[Line, str]:
         if match is not None:
             return line, match[1]
     return lines[0], number_of(string)
+
+
+def _endpoint(caller: Leg | None) -> str:
+    """Return whose channel it is: that of 'PJSIP/204-0000001a' is 204's."""
+    return "" if caller is None else caller.channel.partition("/")[2].rpartition("-")[0]
 
 
 def _chains(leg: Leg, caller: Leg | None) -> list[Chain]:

@@ -8,7 +8,7 @@ was spent unseen must never look unspent.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, assert_never
 
@@ -46,12 +46,25 @@ ENDED_LIMIT: Final = 20_000
 LEASE_SLACK_MILLIS: Final = 2_000
 """How much longer than its lease an answered leg may live: Asterisk looks at S() once a second, and hangs up."""
 
+MISSED_MILLIS: Final = 5_000
+"""How long after an interruption a verdict given during it may still be dialled by, before it counts as missed."""
+
 CALLED: Final = frozenset({"AppDial", "AppDial2", "AppQueue"})
 """The applications that Asterisk shows for a channel that is being called, or was (app_dial.c, dial.c, app_queue.c).
 A channel that came in never shows one of them."""
 
 Key: TypeAlias = tuple[str, str]
 """Asterisk, and a uniqueid or a channel's name there."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    """A time in which nothing was heard of an Asterisk; looked into at `due`."""
+
+    due: Millis
+    asterisk: str
+    since: Millis
+    until: Millis
 
 
 @dataclass(slots=True)
@@ -74,6 +87,7 @@ class Ledger:
         self._entries: dict[Key, _Entry] = {}  # by uniqueid: live calls, and ended ones until they are settled
         self._by_channel: dict[Key, Key] = {}  # their channels' names
         self._ended: deque[tuple[Millis, Key]] = deque()
+        self._gaps: deque[_Gap] = deque()
 
     # -- what is allowed
 
@@ -96,7 +110,7 @@ class Ledger:
                 self._enter(key, call).records = 0 if call.cdr_seconds is None else 1
 
     def wonders(self, leg: Leg, string: str, caller: Leg | None = None) -> bool:
-        """Say whether a leg's Dialled needs its `said`: only the fence would explain it."""
+        """Say whether nothing explains a leg: then its Dialled needs `said`, and `application` for the alert."""
         return (leg.asterisk, leg.uniqueid) not in self._entries and self._judge.wonders(leg, string, caller)
 
     # -- what happens
@@ -187,8 +201,8 @@ class Ledger:
 
     # -- what was missed
 
-    def resync(self, asterisk: str, seen: Sequence[Seen], now: Millis) -> Changes:
-        """Bring the calls of one Asterisk up to what it says is there, after events were missed.
+    def resync(self, asterisk: str, seen: Sequence[Seen], now: Millis, missed_since: Millis | None = None) -> Changes:
+        """Bring the calls of one Asterisk up to what it says is there, after events were missed since an instant.
 
         Calls that began after `now` are left alone. What is found is marked as reconstructed, and counted as the
         dearest it can have been:
@@ -196,7 +210,11 @@ class Ledger:
         - A call that is gone ended just now, or at the end of its lease.
         - One that rang when last heard of and is gone, or is up by now, was answered when it was dialled, unless
           Asterisk says when it was.
+        - One that was allowed meanwhile and is not there began and ended unseen: `settle` takes it to have been
+          answered when it was allowed, and ended just now or at the end of its lease. Without `missed_since` none was.
         """
+        if missed_since is not None:
+            self._gaps.append(_Gap(now + MISSED_MILLIS, asterisk, missed_since, now))
         changes: list[Changes] = []
         there = {(asterisk, one.leg.uniqueid): one for one in seen}
         for key, one in there.items():  # transfers first: they tell in whose chain a leg may have been allowed
@@ -251,15 +269,28 @@ class Ledger:
         # The order to hang up may have been lost with the link.
         return Changes((entry.call,) if entry.call != before else (), (), self._order(entry.call))
 
-    def _vanish(self, key: Key, entry: _Entry, now: Millis) -> None:
-        call = entry.call
+    def _gaps_due(self, now: Millis) -> Iterator[_Gap]:
+        while self._gaps and self._gaps[0].due <= now:
+            yield self._gaps.popleft()
+
+    def _missed(self, gap: _Gap) -> tuple[Call, ...]:
+        """Return the calls of which nothing but their verdict was ever seen, as ended."""
+        return tuple(
+            self._ended_unseen(_never_seen(admission, gap.asterisk), gap.until)
+            for admission in self._admissions.undialled(gap.asterisk, gap.since, gap.until)
+            if admission.trunk not in self._house.unfollowed
+        )
+
+    def _ended_unseen(self, call: Call, now: Millis) -> Call:
         answered_at = call.began_at if call.answered_at is None else call.answered_at
         ended_at = now
         if call.lease_seconds is not None:
             ended_at = min(now, answered_at + call.lease_seconds * 1000 + LEASE_SLACK_MILLIS)
-        call = _ended(replace(call, answered_at=answered_at, reconstructed=True), ended_at)
+        return _ended(replace(call, answered_at=answered_at, reconstructed=True), ended_at)
+
+    def _vanish(self, key: Key, entry: _Entry, now: Millis) -> None:
         entry.vanished = entry.call
-        self._end(key, entry, call, now)
+        self._end(key, entry, self._ended_unseen(entry.call, now), now)
 
     # -- what is left
 
@@ -268,8 +299,8 @@ class Ledger:
 
         To be called every second. A call without a record is not compared, nor is one that was reconstructed.
         """
+        changes = [Changes(self._missed(gap)) for gap in self._gaps_due(now)]
         self._admissions.forget(now)
-        changes: list[Changes] = []
         while self._ended and (self._ended[0][0] <= now or len(self._ended) > ENDED_LIMIT):
             _, key = self._ended.popleft()
             entry = self._entries.get(key)
@@ -294,6 +325,7 @@ class Ledger:
     def _enter(self, key: Key, call: Call) -> _Entry:
         entry = self._entries[key] = _Entry(call)
         self._by_channel[key[0], call.leg.channel] = key
+        self._admissions.note_dialled(key[0], call.call)
         return entry
 
     def _rename(self, key: Key, entry: _Entry, leg: Leg) -> None:
@@ -320,6 +352,25 @@ class Ledger:
         return (call.leg,) if self._judge.must_end(call) else ()
 
 
+def _never_seen(admission: Admission, asterisk: str) -> Call:
+    """Return the call of a verdict by which no leg was ever seen; the verdict stands in for its channel's name."""
+    return Call(
+        leg=Leg(asterisk, admission.call, admission.linkedid, ""),
+        caller="",
+        call=admission.call,
+        why=admission.reason,
+        tenant=admission.tenant,
+        account=admission.account,
+        source=admission.source,
+        trunk=admission.trunk,
+        number=admission.number,
+        rate=admission.rate,
+        lease_seconds=admission.lease_seconds,
+        state=State.RINGING,
+        began_at=admission.at,
+    )
+
+
 def _answered_unseen(call: Call, one: Seen) -> Call:
     """Return a call as answered if it is by now, at the earliest that can have been."""
     if not one.up or call.answered_at is not None:
@@ -334,11 +385,16 @@ def _ended(call: Call, at: Millis) -> Call:
 
 
 def _disagreement(entry: _Entry, now: Millis) -> tuple[NewAlert, ...]:
-    """Return an alert where Asterisk counted other seconds: each of its records drops the last, unfinished one."""
+    """Return an alert where Asterisk counted other seconds, more or fewer by over one.
+
+    Each of its records drops the last, unfinished second, so what it means is a span of as many seconds.
+    """
     call = entry.call
-    assert call.seconds is not None
+    assert call.ended_at is not None
     assert call.cdr_seconds is not None
-    if call.reconstructed or abs(call.seconds - call.cdr_seconds) <= entry.records:
+    length = 0 if call.answered_at is None else call.ended_at - call.answered_at
+    least, most = (call.cdr_seconds - 1) * 1000, (call.cdr_seconds + entry.records + 1) * 1000
+    if call.reconstructed or least <= length <= most:
         return ()
     kind, rate = AlertKind.CDR_DISAGREEMENT, call.rate
     alert = NewAlert(

@@ -35,7 +35,8 @@ class Admission:
     """An allowing verdict, as far as following its calls needs it. Texts are the attempt's, as in the store.
 
     `number` is what the verdict gave the dialplan to dial ('+4420...', '911'), `rate` what it was judged by (None
-    without a price), `lease_seconds` None for emergency calls, `at` when it was asked for.
+    without a price), `lease_seconds` None for emergency calls, `at` when it was asked for. `dialled` says that a leg
+    by it is known already.
     """
 
     asterisk: str
@@ -50,6 +51,7 @@ class Admission:
     rate: Rate | None
     lease_seconds: int | None
     at: Millis
+    dialled: bool = False
 
 
 def admission_of(verdict: Verdict) -> Admission | None:

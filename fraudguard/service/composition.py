@@ -15,7 +15,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+import itertools
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -36,7 +37,9 @@ from fraudguard.ami.events import EVENTS
 from fraudguard.ami.follower import Follower
 from fraudguard.clock import Clock
 from fraudguard.config import Settings
+from fraudguard.detect.sources import SourceWatch
 from fraudguard.dialplan.manager import read_secret
+from fraudguard.errors import StoreError
 from fraudguard.guard import Guard
 from fraudguard.house import House, build_house, refuse_other_currency
 from fraudguard.ledger import Ledger
@@ -51,16 +54,21 @@ from fraudguard.service.desk import Desk
 from fraudguard.service.owner import sole_owner
 from fraudguard.store import Reader, Writer, migrate_database, open_reader, open_writer
 from fraudguard.store.alerts import AlertKeeper
-from fraudguard.store.calls import admissions, unfinished_calls
+from fraudguard.store.calls import admissions, followed_until, note_followed, unfinished_calls
 from fraudguard.store.keepers import CallKeeper, SourceKeeper
 from fraudguard.store.outbox import OutboxStore, Terms
 from fraudguard.store.retention import prune_hourly
 from fraudguard.store.snapshots import SnapshotSource
+from fraudguard.store.sources import known_sources
 from fraudguard.store.verdicts import VerdictLog
 
 WRITE_SECONDS = 1.5
 """How long a commit waits for the write lock: less than a request's deadline, so that a verdict which nobody waits
 for any more is not stored as if it had been given. An import of a million rows holds the lock for 0.7 s."""
+
+NOTE_SECONDS = 5
+"""How often it is noted that the Asterisks are followed. After a restart, verdicts given since the note are taken for
+calls that nobody saw, unless they are found."""
 
 log = structlog.get_logger()
 
@@ -104,7 +112,9 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
 
         outbox = await stack.enter_async_context(_delivering(settings, clock, writer, reader))
         ledger = await _ledger(house, policy, settings, reader, clock)
-        desk = _desk(stack, settings, ledger, writer, meter, outbox)
+        watch = SourceWatch(settings.security)
+        watch.learn(await reader.read(known_sources))
+        desk = _desk(stack, settings, ledger, watch, writer, meter, outbox)
         verdicts = VerdictLog(writer, committed=desk.committed)
         stack.push_async_callback(verdicts.close)
         guard = Guard(house, policy.current, meter.measuring(verdicts))
@@ -120,10 +130,13 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
         await server.start()
         stack.push_async_callback(server.stop)
 
-        followers = [Follower(connection, ledger, desk, clock) for connection in connections.values()]
+        until = await reader.read(followed_until)
+        followers = [
+            Follower(connection, ledger, desk, clock, until.get(name)) for name, connection in connections.items()
+        ]
         for follower in followers:
             _background(stack, follower.run(), f"follow {follower.connection.name}")
-        _background(stack, desk.settle(clock), "settle")
+        _background(stack, _every_second(desk, followers, writer, clock), "settle")
         pruning = prune_hourly(writer, settings.retention, clock, pruned=_tell_pruned, failed=meter.store.failed)
         _background(stack, pruning, "retention")
 
@@ -174,8 +187,26 @@ async def _ledger(house: House, policy: _Policy, settings: Settings, reader: Rea
     return ledger
 
 
+async def _every_second(desk: Desk, followers: Sequence[Follower], writer: Writer, clock: Clock) -> None:
+    """Settle what has ended; now and then note which Asterisks are followed, so that a restart knows what it missed."""
+    for second in itertools.count():
+        now = clock.now()
+        desk.settle(now)
+        following = [follower.connection.name for follower in followers if follower.following]
+        if following and second % NOTE_SECONDS == 0:
+            with contextlib.suppress(StoreError):  # whoever stores verdicts has said it already
+                await writer.transaction(partial(note_followed, following, now))
+        await asyncio.sleep(1)
+
+
 def _desk(
-    stack: AsyncExitStack, settings: Settings, ledger: Ledger, writer: Writer, meter: Meter, outbox: Outbox
+    stack: AsyncExitStack,
+    settings: Settings,
+    ledger: Ledger,
+    watch: SourceWatch,
+    writer: Writer,
+    meter: Meter,
+    outbox: Outbox,
 ) -> Desk:
     calls = CallKeeper(writer, failed=meter.store.failed)
     stack.push_async_callback(calls.close)
@@ -185,7 +216,7 @@ def _desk(
     stack.push_async_callback(alerts.close)
     return Desk(
         ledger,
-        lambda _: (),
+        watch.see,
         calls,
         sources,
         alerts,

@@ -7,13 +7,11 @@ every second ─> ledger.settle
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
-from typing import Final
 
 import structlog
 
-from fraudguard.clock import Clock
+from fraudguard.clock import Millis
 from fraudguard.detect.sources import Sighting, SightingKind
 from fraudguard.ledger import Changes, Ledger, State
 from fraudguard.metrics.meter import Meter
@@ -22,9 +20,6 @@ from fraudguard.policy.alert import NewAlert
 from fraudguard.policy.index import without_port
 from fraudguard.store.alerts import AlertKeeper
 from fraudguard.store.keepers import CallKeeper, SourceKeeper
-
-SETTLE_SECONDS: Final = 1.0
-"""How often ended calls are held against Asterisk's own records."""
 
 log = structlog.get_logger()
 
@@ -89,11 +84,9 @@ class Desk:
         for alert in self._watch(sighting):
             self.alert(alert)
 
-    async def settle(self, clock: Clock) -> None:
-        """Hold ended calls against Asterisk's records for as long as it runs."""
-        while True:
-            await asyncio.sleep(SETTLE_SECONDS)
-            changes = self._ledger.settle(clock.now())
-            self._calls.keep(changes.calls)  # they were counted when they ended
-            for alert in changes.alerts:
-                self.alert(alert)
+    def settle(self, now: Millis) -> None:
+        """Hold ended calls against Asterisk's records, and account for those that nobody saw."""
+        changes = self._ledger.settle(now)
+        self._calls.keep(changes.calls)  # most were counted when they ended
+        for alert in changes.alerts:
+            self.alert(alert)

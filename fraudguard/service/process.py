@@ -12,19 +12,20 @@ import structlog
 
 from fraudguard.clock import Clock
 from fraudguard.config import Settings
+from fraudguard.metrics.server import MAX_FILES
 from fraudguard.readiness import Manager, Readiness
 from fraudguard.service.composition import Service, running
 
-OWN_FILES = 100  # database connections, log, listeners, links to Asterisk, alerts, and what the interpreter opens
+OWN_FILES = 100 + MAX_FILES  # database connections, log, listeners, links, alerts, the interpreter; and the HTTP server
 
 log = structlog.get_logger()
 
 
 async def serve(settings: Settings, clock: Clock, started: Callable[[Service], None]) -> None:
-    """Run until SIGTERM or SIGINT; callers in the middle of a request get their answer. Raises as `running`."""
+    """Run until SIGTERM, SIGINT or SIGHUP; callers in the middle of a request get their answer. Raises as `running`."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # its manager starts it again with the new settings
         loop.add_signal_handler(number, stop.set)
     _raise_open_files(settings.agi.sessions)
     async with Readiness(Manager.of(os.environ)) as readiness, running(settings, clock) as service:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, Final
@@ -37,7 +37,7 @@ _RATE: Final = ("destination", "prefix", "per_minute", "connect_fee", "minimum_s
 _PLAIN: Final = tuple(field.name for field in fields(Call) if field.name not in {"leg", "rate"})
 _COLUMNS: Final = (*_LEG, *_RATE, *_PLAIN)
 _KEY: Final = ("asterisk", "uniqueid")
-_ADMISSION: Final = tuple(field.name for field in fields(Admission) if field.name != "rate")
+_ADMISSION: Final = tuple(field.name for field in fields(Admission) if field.name not in {"rate", "dialled"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +84,11 @@ def admissions(connection: sqlite3.Connection, now: Millis) -> tuple[Admission, 
 
     Those are the ones whose lease has not run out (see DIALLING_MILLIS) and whose every known leg is not long over.
     """
-    names = ", ".join((*_ADMISSION, *_RATE))
+    dialled = "EXISTS (SELECT 1 FROM calls WHERE calls.call = attempts.call)"
+    names = ", ".join((*_ADMISSION, *_RATE, dialled))
     rows = connection.execute(
         f"SELECT {names} FROM attempts WHERE at > ? AND outcome = '{Outcome.ALLOW}'"  # noqa: S608  own names
-        f" AND at + ifnull(lease_seconds * 1000, {DAY_MILLIS}) > ?"
-        " AND (NOT EXISTS (SELECT 1 FROM calls WHERE calls.call = attempts.call)"
+        f" AND at + ifnull(lease_seconds * 1000, {DAY_MILLIS}) > ? AND (NOT {dialled}"
         " OR EXISTS (SELECT 1 FROM calls WHERE calls.call = attempts.call AND ifnull(ended_at, ?) > ?))"
         " ORDER BY at DESC, id DESC LIMIT ?",
         (
@@ -100,7 +100,9 @@ def admissions(connection: sqlite3.Connection, now: Millis) -> tuple[Admission, 
         ),
     ).fetchall()
     return tuple(
-        Admission(**dict(zip(_ADMISSION, row, strict=False)), rate=_rate(row[len(_ADMISSION) :]))
+        Admission(
+            **dict(zip(_ADMISSION, row, strict=False)), rate=_rate(row[len(_ADMISSION) : -1]), dialled=bool(row[-1])
+        )
         for row in reversed(rows)
     )
 
@@ -158,3 +160,16 @@ def _rate(row: Row) -> Rate | None:
     if per_minute is None:
         return None
     return Rate(prefix, destination, per_minute, connect_fee, minimum or 0, increment or _UNKNOWN_INCREMENT, 0)
+
+
+def note_followed(asterisks: Iterable[str], now: Millis, connection: sqlite3.Connection) -> None:
+    """Note inside the caller's transaction that every event of these Asterisks was followed up to now."""
+    connection.executemany(
+        "INSERT INTO followed VALUES (?, ?) ON CONFLICT (asterisk) DO UPDATE SET until = excluded.until",
+        [(asterisk, now) for asterisk in asterisks],
+    )
+
+
+def followed_until(connection: sqlite3.Connection) -> dict[str, Millis]:
+    """Return until when each Asterisk was followed, as of the latest note."""
+    return dict(connection.execute("SELECT asterisk, until FROM followed"))

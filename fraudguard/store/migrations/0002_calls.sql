@@ -42,6 +42,12 @@ CREATE INDEX calls_account ON calls (tenant, account, began_at);
 CREATE INDEX calls_live ON calls (began_at) WHERE state <> 'ended';
 CREATE INDEX calls_call ON calls (call);
 
+-- Until when each Asterisk was followed: a verdict given after that, by which no call is known, may have been one unseen.
+CREATE TABLE followed (
+  asterisk TEXT NOT NULL PRIMARY KEY,
+  until    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- Who connects, from where: one row per account and address.
 CREATE TABLE sources (
   asterisk         TEXT NOT NULL,
