@@ -21,6 +21,7 @@ from fraudguard.cli.check import check
 from fraudguard.cli.completion import completion
 from fraudguard.cli.demo import demo
 from fraudguard.cli.dialplan import dialplan
+from fraudguard.cli.doctor import doctor
 from fraudguard.cli.grant import grant
 from fraudguard.cli.init import init
 from fraudguard.cli.limit import limit
@@ -69,6 +70,7 @@ for command in (
     sources,
     store,
     dialplan,
+    doctor,
     completion,
 ):
     cli.add_command(command)

@@ -6,7 +6,6 @@ import ipaddress
 import os
 import re
 import secrets
-import stat
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -172,12 +171,6 @@ def make_secret(path: Path, owner: Path) -> bool:
             service = owner.stat()
             os.fchown(file.fileno(), service.st_uid, service.st_gid)
     return True
-
-
-def loose_mode(path: Path) -> int | None:
-    """Return the mode of a secret's file that others than its owner and group can read; None when it is in order."""
-    mode = stat.S_IMODE(path.stat().st_mode)
-    return mode if mode & 0o027 else None
 
 
 def _usable(secret: str, where: str = "secret") -> str:

@@ -1,0 +1,230 @@
+"""What doctor says where there is no Asterisk, and of an Asterisk played by a fake."""
+
+import asyncio
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from fraudguard.ami.connection import Message
+from fraudguard.cli import findings
+from fraudguard.cli.examination import _clock, _endpoint, _records, _version, examine
+from fraudguard.cli.findings import LAST_BYTES, OLD_DAYS, SCARCE_BYTES, Grade
+from fraudguard.clock import SystemClock
+from fraudguard.config import Settings, Trunk
+from fraudguard.testing import FakeAsterisk, ManagerUser
+
+
+def examined(doctor, *arguments, status=1):
+    found = doctor("doctor", "--json", *arguments, status=status).json
+    return {finding["check"]: finding for finding in found}
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def site(fraudguard, tmp_path):
+    """With prices and a dialplan; nothing listens on the ports that it names."""
+    text = fraudguard.config.read_text()
+    text = text.replace("port = 4573", f"port = {free_port()}").replace("port = 5038", f"port = {free_port()}")
+    fraudguard.config.write_text(text)
+    fraudguard("dialplan", "install", tmp_path / "fraudguard.conf")
+    return fraudguard
+
+
+def test_what_does_not_run_is_a_fault_and_what_is_there_is_not(site, tmp_path):
+    found = examined(site, "--dialplan", tmp_path / "fraudguard.conf")
+    grades = {check: finding["grade"] for check, finding in found.items()}
+    assert grades == {
+        "configuration": "ok",
+        "database": "ok",
+        "disk": "ok",
+        "prices of carrier": "ok",
+        "dialplan": "ok",
+        "service": "fault",
+        "ami asterisk": "fault",
+        "ami.asterisk.secret_file": "ok",
+        "alerts": "warning",
+    }
+    assert found["service"]["fix"] == "start it: fraudguard run"
+    assert "cannot connect" in found["ami asterisk"]["what"]
+
+
+def test_the_table_says_the_same(site, tmp_path):
+    out = site("doctor", "--dialplan", tmp_path / "fraudguard.conf", status=1).out
+    assert "start it: fraudguard run" in out
+    assert "deck 'carrier' has 5 rates, imported 0 days ago" in out
+
+
+def test_a_configuration_that_cannot_be_used_is_the_only_finding(fraudguard):
+    fraudguard.config.write_text("curency = 'USD'\n")
+    assert "did you mean currency?" in examined(fraudguard)["configuration"]["what"]
+
+
+def test_what_is_missing_is_named(empty):
+    empty.config.write_text(empty.config.read_text().replace("[ami.asterisk]", "[ami.other]"))
+    (empty.config.parent / "ami.secret").chmod(0o644)
+    found = examined(empty, "--dialplan", "/nowhere/fraudguard.conf")
+    assert found["prices of carrier"]["fix"] == "fraudguard rates import FILE --deck carrier"
+    assert found["dialplan"]["grade"] == "warning"
+    assert "no Asterisk is followed" in found["ami"]["what"]
+    assert "chmod 0640" in found["ami.other.secret_file"]["fix"]
+    (empty.config.parent / "ami.secret").unlink()
+    found = examined(empty)
+    assert found["ami.other.secret_file"]["grade"] == "fault"
+    assert "dialplan install" in found["ami other"]["fix"]
+
+
+def test_a_database_that_is_not_there_is_a_fault(fraudguard):
+    (fraudguard.config.parent / "fraudguard.db").unlink()
+    found = examined(fraudguard)
+    assert found["database"]["grade"] == found["prices"]["grade"] == "fault"
+
+
+def test_a_dialplan_of_yesterday_is_a_fault(site, tmp_path):
+    site.config.write_text(site.config.read_text().replace('"congestion"', '"silence"'))
+    path = tmp_path / "fraudguard.conf"
+    assert "the configuration has changed" in examined(site, "--dialplan", path)["dialplan"]["what"]
+    assert "cannot be read" in examined(site, "--dialplan", path / "x")["dialplan"]["what"]
+
+
+@pytest.mark.parametrize(
+    ("free", "grade"), [(LAST_BYTES - 1, "fault"), (SCARCE_BYTES - 1, "warning"), (SCARCE_BYTES, "ok")]
+)
+def test_disk_room_is_graded(fraudguard, monkeypatch, free, grade):
+    monkeypatch.setattr(findings.shutil, "disk_usage", lambda _: type("Usage", (), {"free": free}))
+    assert examined(fraudguard)["disk"]["grade"] == grade
+
+
+def test_an_old_price_list_is_a_warning(fraudguard, monkeypatch):
+    monkeypatch.setattr(SystemClock, "now", lambda _: 1_795_000_000_000 + (OLD_DAYS + 30) * findings.DAY)
+    assert examined(fraudguard)["prices of carrier"]["grade"] == "warning"
+
+
+def test_channels_that_reach_somebody_are_named(fraudguard):
+    channel = '[alerts.channels.ops]\ntype = "webhook"\nurl = "https://ops.example/"\nsecret_file = "absent"\n'
+    fraudguard.config.write_text(fraudguard.config.read_text() + channel)
+    found = examined(fraudguard)
+    assert "ops (webhook)" in found["alerts"]["what"]
+    assert found["alerts.channels.ops.secret_file"]["grade"] == "fault"
+
+
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "::"])
+def test_everywhere_is_asked_at_home(host):
+    assert findings.reachable(host) in ("127.0.0.1", "::1")
+    assert findings.reachable("192.0.2.1") == "192.0.2.1"
+
+
+# An Asterisk that is not as it should be
+
+
+def look(fake: ManagerUser, **sections):
+    """Return what is found at a fake Asterisk whose manager has this user."""
+
+    async def work():
+        async with FakeAsterisk(users=[fake]) as asterisk:
+            ami = {"port": asterisk.manager.port, "secret": "secret"}
+            settings = Settings(ami={"asterisk": ami}, trunks={"carrier": {"deck": "x"}}, **sections)
+            found = [f async for f in examine(settings, "asterisk", SystemClock(), Path("/nowhere/fraudguard.conf"))]
+            return {finding.check: finding for finding in found}
+
+    return asyncio.run(work())
+
+
+def test_a_user_who_may_too_little_is_a_fault():
+    found = look(ManagerUser(write=frozenset({"reporting"})))
+    rights = found["ami asterisk: rights"]
+    assert rights.grade is Grade.FAULT
+    assert "Hangup" in rights.what
+    assert "dialplan install" in rights.fix
+
+
+@pytest.mark.parametrize(
+    ("version", "grade"),
+    [("22.10.1", "ok"), ("certified/20.7-cert1", "ok"), ("18.20.0", "warning"), ("", "warning"), ("GIT-x", "warning")],
+)
+def test_old_versions_send_every_event(version, grade):
+    assert _version("ami", version).grade == grade
+
+
+@pytest.mark.parametrize(
+    ("text", "grade", "said"),
+    [
+        ("[general]\nenabled = yes\n", "ok", "are sent"),
+        ("[general]\nenabled => yes ; it is\n", "ok", "are sent"),
+        ("[general]\n;enabled = yes\n", "warning", "are not sent"),
+        ("[general]\nenabled\n", "warning", "are not sent"),
+        ("enabled = yes\n", "ok", "cannot be seen"),
+        (None, "ok", "cannot be seen"),
+    ],
+)
+def test_whether_records_come_is_read_where_it_stands(tmp_path, text, grade, said):
+    path = tmp_path / "cdr_manager.conf"
+    if text is not None:
+        path.write_text(text)
+    finding = _records("ami", {"CoreCDRenabled": "Yes"}, path)
+    assert (finding.grade, said in finding.what) == (grade, True)
+    assert _records("ami", {"CoreCDRenabled": "No"}, path).grade is Grade.WARNING
+
+
+@pytest.mark.parametrize(
+    ("dial", "endpoint"),
+    [
+        ("PJSIP/{number}@{trunk}", "carrier"),
+        ("PJSIP/{trunk}/sip:{number}@198.51.100.1:5060", None),
+        ("PJSIP/{number}@other", "other"),
+        ("SIP/{trunk}/{number}", None),
+    ],
+)
+def test_the_endpoint_of_a_trunk_is_read_from_its_dial(dial, endpoint):
+    assert _endpoint("carrier", Trunk(deck="x", dial=dial)) == endpoint
+
+
+@pytest.mark.parametrize(("apart", "grade"), [(0, "ok"), (60, "warning"), (-60, "warning"), (None, "warning")])
+async def test_clocks_that_are_apart_are_told(apart, grade):
+    clock = SystemClock()
+
+    class Link:
+        async def action(self, _):
+            stamp = {} if apart is None else {"Timestamp": f"{clock.now() / 1000 + apart:.6f}"}
+            return Message(clock.now(), stamp)
+
+    assert (await _clock("ami", Link(), clock)).grade == grade
+
+
+def answering(what):
+    """Listen, answer whoever comes first with these bytes, and return the port and the thread that does it."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        with listener:
+            link, _ = listener.accept()
+        with link:
+            link.recv(4096)
+            link.sendall(what)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    return listener.getsockname()[1], thread
+
+
+@pytest.mark.parametrize(
+    ("sent", "grade"), [(b"HTTP/1.1 200 OK", "ok"), (b"HTTP/1.1 503 No", "fault"), (b"x", "warning")]
+)
+def test_health_is_what_the_service_says_of_itself(sent, grade):
+    port, thread = answering(sent + b"\r\nContent-Length: 0\r\n\r\n")
+    assert findings.health(Settings(http={"port": port})).grade == grade
+    thread.join(5)
+    assert findings.health(Settings(http={"port": port})).grade is Grade.WARNING
+
+
+def test_another_program_on_the_port_is_told():
+    port, thread = answering(b"SSH-2.0\r\n")
+    (finding,) = findings.service(Settings(agi={"port": port}, http={"enabled": False}))
+    thread.join(5)
+    assert "is no fraudguard" in finding.what
