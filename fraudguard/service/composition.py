@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -36,7 +37,7 @@ from fraudguard.ami.connection import Connection
 from fraudguard.ami.events import EVENTS
 from fraudguard.ami.follower import Follower
 from fraudguard.clock import Clock
-from fraudguard.config import Settings
+from fraudguard.config import Ami, Settings
 from fraudguard.detect.sources import SourceWatch
 from fraudguard.dialplan.manager import read_secret
 from fraudguard.errors import StoreError
@@ -159,7 +160,9 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
 
 def _connections(settings: Settings, clock: Clock) -> Mapping[str, Connection]:
     return {
-        name: Connection(name, ami, read_secret(settings, name), events=EVENTS, clock=clock)
+        name: Connection(
+            name, _with_paths(ami, settings.path.parent), read_secret(settings, name), events=EVENTS, clock=clock
+        )
         for name, ami in settings.ami.items()
     }
 
@@ -174,6 +177,10 @@ async def _delivering(settings: Settings, clock: Clock, writer: Writer, reader: 
         yield outbox
     finally:
         await outbox.close()
+
+
+def _with_paths(ami: Ami, folder: Path) -> Ami:
+    return ami if ami.ca_file is None else ami.model_copy(update={"ca_file": folder / ami.ca_file})
 
 
 async def _ledger(house: House, policy: _Policy, settings: Settings, reader: Reader, clock: Clock) -> Ledger:
