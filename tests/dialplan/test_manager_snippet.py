@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+from pathlib import Path
 
 import pytest
 from command_line import CommandLine
@@ -156,3 +157,18 @@ def test_without_a_section_there_is_no_snippet(fraudguard, tmp_path):
     assert "No [ami.asterisk] section" in said
     assert not (tmp_path / "fraudguard-manager.conf").exists()
     assert "no [ami.asterisk] section" in fraudguard("dialplan", "render", "--manager", status=2).err
+
+
+def test_the_reference_names_the_events_rights_and_actions():
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "manager.md").read_text()
+    _, _, rest = page.partition("\n## Events\n")
+    events, _, actions = rest.partition("\n## Actions\n")
+    first_cells = re.compile(r"^\| (`[^|]*`) \|", re.MULTILINE)
+
+    def named(text):
+        return {name for cell in first_cells.findall(text) for name in re.findall(r"`(\w+)`", cell)}
+
+    assert named(events) == EVENTS
+    assert named(actions) >= set(manager.ACTIONS)
+    for line in (f"read = {','.join(manager.READ)}", f"write = {','.join(manager.WRITE)}"):
+        assert f"| `{line}` |" in page

@@ -229,6 +229,7 @@ def documents(tmp_path_factory):
         "grant list": ("grant", "list"),
         "block list": ("block", "list"),
         "dialplan check": ("dialplan", "check", unfinished),
+        "doctor": ("doctor",),
     }
     return {title: fraudguard(*words, "--json", status=None).json for title, words in read.items()} | {
         "attempts": fraudguard("attempts", "--json").json
