@@ -20,7 +20,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -159,28 +158,14 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
 
 
 def _connections(settings: Settings, clock: Clock) -> Mapping[str, Connection]:
-    return {
-        name: Connection(
-            name, _with_paths(ami, settings.path.parent), read_secret(settings, name), events=EVENTS, clock=clock
-        )
-        for name, ami in settings.ami.items()
-    }
+    return {name: _connection(settings, name, clock) for name in settings.ami}
 
 
-@asynccontextmanager
-async def _delivering(settings: Settings, clock: Clock, writer: Writer, reader: Reader) -> AsyncIterator[Outbox]:
-    terms = Terms(settings.alerts.repeat_minutes * 60_000, settings.alerts.expire_hours * 3_600_000)
-    shelf = OutboxStore(writer, reader, clock, build_routes(settings), terms)
-    outbox = Outbox(shelf, build_channels(settings, clock), partial(render, currency=settings.currency))
-    outbox.start()
-    try:
-        yield outbox
-    finally:
-        await outbox.close()
-
-
-def _with_paths(ami: Ami, folder: Path) -> Ami:
-    return ami if ami.ca_file is None else ami.model_copy(update={"ca_file": folder / ami.ca_file})
+def _connection(settings: Settings, name: str, clock: Clock) -> Connection:
+    ami = settings.ami[name]
+    if ami.ca_file is not None:  # taken from the configuration file's folder, as every path in it
+        ami = ami.model_copy(update={"ca_file": settings.path.parent / ami.ca_file})
+    return Connection(name, ami, read_secret(settings, name), events=EVENTS, clock=clock)
 
 
 async def _ledger(house: House, policy: _Policy, settings: Settings, reader: Reader, clock: Clock) -> Ledger:
