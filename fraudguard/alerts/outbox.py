@@ -59,7 +59,7 @@ class Shelf(Protocol):
 
 @dataclass(slots=True)
 class ChannelCounters:
-    """What became of one channel's messages since the start; `pending` is how many wait now."""
+    """What became of one channel's messages since the start; `pending` is how many should have gone and have not."""
 
     pending: int = 0
     delivered: int = 0

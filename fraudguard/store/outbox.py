@@ -337,9 +337,12 @@ def retire(connection: sqlite3.Connection, channels: Sequence[str]) -> int:
     ).rowcount
 
 
-def pending(connection: sqlite3.Connection) -> dict[str, int]:
-    """Return how many messages wait, by channel."""
-    return dict(connection.execute("SELECT channel, count(*) FROM deliveries WHERE state = 'pending' GROUP BY channel"))
+def pending(connection: sqlite3.Connection, now: Millis) -> dict[str, int]:
+    """Return how many messages should have gone by now, by channel; not those whose time is to come."""
+    found = connection.execute(
+        "SELECT channel, count(*) FROM deliveries WHERE state = 'pending' AND planned_at <= ? GROUP BY channel", (now,)
+    )
+    return dict(found.fetchall())
 
 
 def add_test(
@@ -421,8 +424,8 @@ class OutboxStore:
         return await self._writer.transaction(lambda connection: retire(connection, channels))
 
     async def pending(self) -> Mapping[str, int]:
-        """Return how many messages wait, by channel."""
-        return await self._reader.read(pending)
+        """Return how many messages should have gone by now, by channel."""
+        return await self._reader.read(lambda connection: pending(connection, self._clock.now()))
 
     async def _write(self, function: Callable[[sqlite3.Connection, Millis], T]) -> T:
         # The time is taken when the lock is there: a message that became due meanwhile must not be added to.

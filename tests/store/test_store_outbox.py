@@ -83,6 +83,8 @@ async def test_the_first_goes_at_once_and_repeats_are_counted_into_the_next(desk
         await desk.raised(refusal(at=NOW + step * 1000))
         await desk.planned(NOW + step * 1000)
     assert await desk.told(NOW + 3 * MINUTE - 1) == []
+    assert await desk.writer.run(lambda c: pending(c, NOW + 3 * MINUTE - 1)) == {}  # its time is to come
+    assert await desk.writer.run(lambda c: pending(c, NOW + 3 * MINUTE)) == {"mail": 1}
     assert await desk.told(NOW + 3 * MINUTE) == [(1, 1, 47, 0, "+88216000", "198.51.100.7")]
     assert await desk.planned(NOW + 3 * MINUTE) == 0
 
@@ -230,7 +232,7 @@ async def test_what_was_delivered_stays_so(desk):
     await desk.told()
     assert not await desk.writer.transaction(lambda c: failed(c, delivery.id, NOW, "late", NOW))
     assert await desk.due(NOW + TERMS.expire) == ()
-    assert await desk.writer.run(pending) == {}
+    assert await desk.writer.run(lambda c: pending(c, NOW)) == {}
 
 
 async def test_a_removed_channel_keeps_nothing_waiting(desk):
@@ -238,7 +240,7 @@ async def test_a_removed_channel_keeps_nothing_waiting(desk):
     await desk.raised(refusal())
     await desk.planned()
     assert await desk.writer.transaction(lambda c: retire(c, ["mail"])) == 1
-    assert await desk.writer.run(pending) == {"mail": 1}
+    assert await desk.writer.run(lambda c: pending(c, NOW)) == {"mail": 1}
     alerts = await desk.writer.run(list_alerts)
     told = (await desk.writer.run(lambda c: stands(c, alerts)))[1]
     assert [(stand.channel, stand.state) for stand in told] == [("mail", "pending"), ("old", "expired")]
