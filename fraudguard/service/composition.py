@@ -12,15 +12,11 @@ Asterisk <─> followers ──> desk ──> ledger        (AMI)
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import gc
-import itertools
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import structlog
 
@@ -32,17 +28,10 @@ from fraudguard.alerts.build import build_channels
 from fraudguard.alerts.outbox import Outbox
 from fraudguard.alerts.routes import build_routes
 from fraudguard.alerts.text import render
-from fraudguard.ami.connection import Connection
-from fraudguard.ami.events import EVENTS
-from fraudguard.ami.follower import Follower
 from fraudguard.clock import Clock
-from fraudguard.config import Ami, Settings
-from fraudguard.detect.sources import SourceWatch
-from fraudguard.dialplan.manager import read_secret
-from fraudguard.errors import StoreError
+from fraudguard.config import Settings
 from fraudguard.guard import Guard
 from fraudguard.house import House, build_house, refuse_other_currency
-from fraudguard.ledger import Ledger
 from fraudguard.metrics.meter import Meter
 from fraudguard.metrics.observing import observing
 from fraudguard.metrics.sources import Sources
@@ -50,25 +39,18 @@ from fraudguard.money import format_amount
 from fraudguard.policy import PolicyIndex, Snapshot
 from fraudguard.rating import Rate
 from fraudguard.service import readings
-from fraudguard.service.desk import Desk
+from fraudguard.service.background import background
+from fraudguard.service.following import Following, following
 from fraudguard.service.owner import sole_owner
 from fraudguard.store import Reader, Writer, migrate_database, open_reader, open_writer
-from fraudguard.store.alerts import AlertKeeper
-from fraudguard.store.calls import admissions, followed_until, note_followed, unfinished_calls
-from fraudguard.store.keepers import CallKeeper, SourceKeeper
 from fraudguard.store.outbox import OutboxStore, Terms
 from fraudguard.store.retention import prune_hourly
 from fraudguard.store.snapshots import SnapshotSource
-from fraudguard.store.sources import known_sources
 from fraudguard.store.verdicts import VerdictLog
 
 WRITE_SECONDS = 1.5
 """How long a commit waits for the write lock: less than a request's deadline, so that a verdict which nobody waits
 for any more is not stored as if it had been given. An import of a million rows holds the lock for 0.7 s."""
-
-NOTE_SECONDS = 5
-"""How often it is noted that the Asterisks are followed. After a restart, verdicts given since the note are taken for
-calls that nobody saw, unless they are found."""
 
 log = structlog.get_logger()
 
@@ -92,7 +74,6 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
     Raises ConfigError, StoreError (the database, or another service that owns it) or UnreachableError (a port).
     """
     house = build_house(settings)
-    connections = _connections(settings, clock)
     async with AsyncExitStack() as stack:
         stack.enter_context(sole_owner(settings.database))
         migrated = await migrate_database(settings.database, clock.now())
@@ -108,14 +89,14 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
             await SnapshotSource.open(settings.database, decks, clock, swapped=policy.swap, failed=policy.not_swapped)
         )
         refuse_other_currency(settings, policy.current().decks.values())
-        _background(stack, source.watch(), "snapshot watch")
+        background(stack, source.watch(), "snapshot watch")
 
         outbox = await stack.enter_async_context(_delivering(settings, clock, writer, reader))
-        ledger = await _ledger(house, policy, settings, reader, clock)
-        watch = SourceWatch(settings.security)
-        watch.learn(await reader.read(known_sources))
-        desk = _desk(stack, settings, ledger, watch, writer, meter, outbox)
-        verdicts = VerdictLog(writer, committed=desk.committed)
+        follow = following(
+            settings, clock, house, policy.price, writer=writer, reader=reader, meter=meter, wake_outbox=outbox.wake
+        )
+        followed = await stack.enter_async_context(follow)
+        verdicts = VerdictLog(writer, committed=followed.desk.committed)
         stack.push_async_callback(verdicts.close)
         guard = Guard(house, policy.current, meter.measuring(verdicts))
 
@@ -130,23 +111,16 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
         await server.start()
         stack.push_async_callback(server.stop)
 
-        until = await reader.read(followed_until)
-        followers = [
-            Follower(connection, ledger, desk, clock, until.get(name)) for name, connection in connections.items()
-        ]
-        for follower in followers:
-            _background(stack, follower.run(), f"follow {follower.connection.name}")
-        _background(stack, _every_second(desk, followers, writer, clock), "settle")
         pruning = prune_hourly(writer, settings.retention, clock, pruned=_tell_pruned, failed=meter.store.failed)
-        _background(stack, pruning, "retention")
+        background(stack, pruning, "retention")
 
         sources = Sources(
             meter,
             server,
             settings.currency,
             agi_failures=tuple(Failure),
-            links=partial(readings.links, followers),
-            calls=partial(readings.calls, ledger, clock),
+            links=partial(readings.links, followed.followers),
+            calls=partial(readings.calls, followed.ledger, clock),
             deliveries=partial(readings.deliveries, outbox),
         )
         http = await stack.enter_async_context(observing(settings.http, sources))
@@ -154,68 +128,19 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
         stack.callback(gc.unfreeze)
         stack.callback(Watchdog.started().stop)
         missing = tuple(sorted(decks - policy.current().decks.keys()))
-        yield Service(server.address, http, missing, partial(_summary, ledger, followers, clock, settings.currency))
+        yield Service(server.address, http, missing, partial(_summary, followed, clock, settings.currency))
 
 
-def _connections(settings: Settings, clock: Clock) -> Mapping[str, Connection]:
-    return {name: _connection(settings, name, clock) for name in settings.ami}
-
-
-def _connection(settings: Settings, name: str, clock: Clock) -> Connection:
-    ami = settings.ami[name]
-    if ami.ca_file is not None:  # taken from the configuration file's folder, as every path in it
-        ami = ami.model_copy(update={"ca_file": settings.path.parent / ami.ca_file})
-    return Connection(name, ami, read_secret(settings, name), events=EVENTS, clock=clock)
-
-
-async def _ledger(house: House, policy: _Policy, settings: Settings, reader: Reader, clock: Clock) -> Ledger:
-    sole = next(iter(settings.ami)) if len(settings.ami) == 1 else ""
-    ledger = Ledger(house, sole, policy.price)
-    if settings.ami:
-        now = clock.now()
-        ledger.restore(*await reader.read(lambda db: (admissions(db, now), unfinished_calls(db))))
-        for trunk in house.unfollowed:
-            log.warning("calls on this trunk are neither followed nor policed: set its channel", trunk=trunk)
-    return ledger
-
-
-async def _every_second(desk: Desk, followers: Sequence[Follower], writer: Writer, clock: Clock) -> None:
-    """Settle what has ended; now and then note which Asterisks are followed, so that a restart knows what it missed."""
-    for second in itertools.count():
-        now = clock.now()
-        desk.settle(now)
-        following = [follower.connection.name for follower in followers if follower.following]
-        if following and second % NOTE_SECONDS == 0:
-            with contextlib.suppress(StoreError):  # whoever stores verdicts has said it already
-                await writer.transaction(partial(note_followed, following, now))
-        await asyncio.sleep(1)
-
-
-def _desk(
-    stack: AsyncExitStack,
-    settings: Settings,
-    ledger: Ledger,
-    watch: SourceWatch,
-    writer: Writer,
-    meter: Meter,
-    outbox: Outbox,
-) -> Desk:
-    calls = CallKeeper(writer, failed=meter.store.failed)
-    stack.push_async_callback(calls.close)
-    sources = SourceKeeper(writer, failed=meter.store.failed)
-    stack.push_async_callback(sources.close)
-    alerts = AlertKeeper(writer, stored=outbox.wake, failed=meter.store.failed)
-    stack.push_async_callback(alerts.close)
-    return Desk(
-        ledger,
-        watch.see,
-        calls,
-        sources,
-        alerts,
-        meter=meter,
-        follows=bool(settings.ami),
-        wake_outbox=outbox.wake,
-    )
+@asynccontextmanager
+async def _delivering(settings: Settings, clock: Clock, writer: Writer, reader: Reader) -> AsyncIterator[Outbox]:
+    terms = Terms(settings.alerts.repeat_minutes * 60_000, settings.alerts.expire_hours * 3_600_000)
+    shelf = OutboxStore(writer, reader, clock, build_routes(settings), terms)
+    outbox = Outbox(shelf, build_channels(settings, clock), partial(render, currency=settings.currency))
+    outbox.start()
+    try:
+        yield outbox
+    finally:
+        await outbox.close()
 
 
 class _Policy:
@@ -255,26 +180,8 @@ def _tell_pruned(dropped: Mapping[str, int]) -> None:
         log.info("old records dropped", **dropped)
 
 
-def _summary(ledger: Ledger, followers: list[Follower], clock: Clock, currency: str) -> str:
-    live = ledger.live()
-    up = sum(follower.connection.status.up for follower in followers)
-    cost = format_amount(ledger.live_cost(clock.now()))
-    return f"{len(live)} calls, {cost} {currency} so far; {up} of {len(followers)} Asterisks linked"
-
-
-def _background(stack: AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> None:
-    """Run `work` until the stack unwinds. Should it end by a defect of ours, that is logged, not hidden."""
-    task = asyncio.create_task(work, name=name)
-    task.add_done_callback(_tell_ended)
-    stack.push_async_callback(_cancelled, task)
-
-
-def _tell_ended(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.critical("a part of the service ended", part=task.get_name(), exc_info=error)
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError, Exception):  # told when it ended
-        await task
+def _summary(followed: Following, clock: Clock, currency: str) -> str:
+    up = sum(follower.connection.status.up for follower in followed.followers)
+    cost = format_amount(followed.ledger.live_cost(clock.now()))
+    calls = len(followed.ledger.live())
+    return f"{calls} calls, {cost} {currency} so far; {up} of {len(followed.followers)} Asterisks linked"

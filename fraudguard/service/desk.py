@@ -7,12 +7,12 @@ every second ─> ledger.settle
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import structlog
 
 from fraudguard.clock import Millis
-from fraudguard.detect.sources import Sighting, SightingKind
+from fraudguard.detect.sources import Sighting, SightingKind, SourceWatch
 from fraudguard.ledger import Changes, Ledger, State
 from fraudguard.metrics.meter import Meter
 from fraudguard.policy import Verdict
@@ -33,7 +33,7 @@ class Desk:
     def __init__(
         self,
         ledger: Ledger,
-        watch: Callable[[Sighting], Iterable[NewAlert]],
+        watch: SourceWatch,
         calls: CallKeeper,
         sources: SourceKeeper,
         alerts: AlertKeeper,
@@ -81,7 +81,7 @@ class Desk:
     def sighted(self, sighting: Sighting) -> None:
         """Somebody connected, or tried to."""
         self._sources.note(sighting)
-        for alert in self._watch(sighting):
+        for alert in self._watch.see(sighting):
             self.alert(alert)
 
     def settle(self, now: Millis) -> None:

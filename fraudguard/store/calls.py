@@ -162,7 +162,7 @@ def _rate(row: Row) -> Rate | None:
     return Rate(prefix, destination, per_minute, connect_fee, minimum or 0, increment or _UNKNOWN_INCREMENT, 0)
 
 
-def note_followed(asterisks: Iterable[str], now: Millis, connection: sqlite3.Connection) -> None:
+def note_followed(connection: sqlite3.Connection, asterisks: Iterable[str], now: Millis) -> None:
     """Note inside the caller's transaction that every event of these Asterisks was followed up to now."""
     connection.executemany(
         "INSERT INTO followed VALUES (?, ?) ON CONFLICT (asterisk) DO UPDATE SET until = excluded.until",
