@@ -52,7 +52,7 @@ def test_dangerous_actions_are_refused(guard, site):
 
 def test_functions_that_reach_out_of_the_channel_are_refused(guard):
     (answer,) = guard.action("Getvar", Variable="SHELL(id)")
-    assert (answer["Response"], answer["Value"]) != ("Success", "uid=0(root) gid=0(root) groups=0(root)")
+    assert (answer["Response"], answer["Message"]) == ("Error", "GetVar Access Forbidden: Variable")
 
 
 def test_every_event_of_a_call_that_is_used_arrives_and_no_other(site, guard):
