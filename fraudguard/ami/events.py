@@ -120,7 +120,9 @@ def sighting(asterisk: str, headers: Headers, at: Millis) -> Sighting | None:
     address = remote_address(headers.get("RemoteAddress", ""))
     if kind is None or not address:
         return None
-    return Sighting(at, asterisk, _known(headers.get("AccountID")), address, kind, headers.get("Service", ""))
+    # Accounts that do not exist are counted together: anybody can invent any number of them.
+    account = "" if kind is SightingKind.INVALID_ACCOUNT else _known(headers.get("AccountID"))
+    return Sighting(at, asterisk, account, address, kind, headers.get("Service", ""))
 
 
 def remote_address(text: str) -> str:
