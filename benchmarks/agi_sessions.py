@@ -50,6 +50,8 @@ CONFIG = """\
 currency = "USD"
 [trunks.carrier]
 deck = "carrier"
+[http]
+port = 0
 [agi]
 port = 0
 deadline_seconds = 30

@@ -65,7 +65,11 @@ class Place:
     def __init__(self, folder):
         self.folder = folder
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith("FRAUDGUARD_")}
-        self.environment |= {"PATH": f"{BIN}:{os.environ['PATH']}", "FRAUDGUARD_AGI__PORT": "0"}
+        self.environment |= {
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "FRAUDGUARD_AGI__PORT": "0",
+            "FRAUDGUARD_HTTP__PORT": "0",
+        }
         self.port = PORT
         self.service = None
         (folder / ".venv").mkdir()
