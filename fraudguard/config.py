@@ -43,6 +43,16 @@ Prefix = Annotated[str, Field(pattern=r"^[0-9]{1,15}$")]
 Code = Annotated[str, Field(pattern=r"^[0-9]{2,6}$")]
 Price = Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$")]
 
+_SECRET_KEYS = frozenset({"secret", "url"})
+"""Keys whose value no complaint shows."""
+
+
+_PRIVATE_KEYS = frozenset({"secret", "url"})
+"""Keys whose values are never shown: the address of a webhook is often all that is needed to use it."""
+
+_NOT_A_SECTION = frozenset({"dict_type", "model_type", "model_attributes_type"})
+"""Pydantic's words for a value where a section was expected: what was written there may be its secret."""
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -372,15 +382,30 @@ def _complaint(problem: Any) -> str:
     place = [str(part) for part in problem["loc"]]
     key = ".".join(place)
     variable = f"{ENV_PREFIX}{'__'.join(place)}".upper()
+    found = _found(place[-1] if place else "", problem)
     if variable in os.environ:
-        return f"{key}: {problem['msg']} (found {os.environ[variable]!r} in ${variable}, which outranks this file)"
+        return f"{key}: {problem['msg']} (found {found or 'it'} in ${variable}, which outranks this file)"
     if problem["type"] != "extra_forbidden":
-        return f"{key}: {problem['msg']} (found {problem.get('input')!r})"
+        return f"{key}: {problem['msg']}{f' (found {found})' if found else ''}"
     near = difflib.get_close_matches(place[-1], _known_keys(place[:-1]), n=1)
     hint = (
         f"did you mean {'.'.join([*place[:-1], near[0]])}?" if near else f"known: {', '.join(_known_keys(place[:-1]))}"
     )
     return f"{key}: unknown key ({hint})"
+
+
+def _found(key: str, problem: Any) -> str:
+    """Return what stood there, '' where that may be a secret or hold one: this goes to terminals and logs."""
+    value = problem.get("input")
+    hidden = key in _PRIVATE_KEYS or problem["type"] in _NOT_A_SECTION or not isinstance(value, str | int | float)
+    return "" if hidden else repr(value)
+
+
+def _shown(key: str, value: Any) -> str:
+    # Complaints reach the service's log. A section holds a secret beside whatever is wrong with it, an address a token.
+    if isinstance(value, dict):
+        return f"a section with {', '.join(sorted(map(str, value))) or 'nothing in it'}"
+    return "what is not shown" if key in _SECRET_KEYS else repr(value)
 
 
 def _known_keys(place: list[str]) -> list[str]:

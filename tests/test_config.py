@@ -93,6 +93,30 @@ def test_a_wrong_variable_is_blamed_on_the_variable(write, monkeypatch):
         load(write("[agi]\nport = 5000"))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[ami.pbx]\nsecret = 's3cret'\nsecret_file = 'x'",
+        "[ami.pbx]\nsecret = 's3cret'\nport = 'x'",
+        "[ami.pbx]\nsecret = ['s3cret']",
+        "[alerts.channels.x]\ntype = 'webhook'\nurl = 'htps://hooks.example/s3cret'",
+        "[alerts.channels.x]\ntype = 'webhook'\nurl = 'https://hooks.example/s3cret'\nurl_file = 'x'",
+        "[alerts.channels.x]\ntype = 'web'\nurl = 'https://hooks.example/s3cret'",
+    ],
+)
+def test_no_complaint_shows_a_secret(write, text):
+    with pytest.raises(ConfigError, match=r"ami\.pbx|alerts\.channels\.x") as caught:
+        load(write(text))
+    assert "s3cret" not in str(caught.value)
+
+
+def test_no_complaint_shows_a_secret_of_the_environment(write, monkeypatch):
+    monkeypatch.setenv("FRAUDGUARD_AMI__PBX__SECRET", "s3cret")
+    with pytest.raises(ConfigError, match=r"ami\.pbx: .*found a section with secret, secret_file") as caught:
+        load(write("[ami.pbx]\nsecret_file = 'x'"))
+    assert "s3cret" not in str(caught.value)
+
+
 def test_no_variable_moves_the_file(write, monkeypatch):
     monkeypatch.setenv("FRAUDGUARD_PATH", "/elsewhere/x.toml")
     path = write("")
@@ -122,3 +146,27 @@ def test_a_variable_that_should_be_json_is_named(write, monkeypatch):
     monkeypatch.setenv("FRAUDGUARD_TRUNKS", "notjson")
     with pytest.raises(ConfigError, match="trunks"):
         load(write(""))
+
+
+@pytest.mark.parametrize(
+    ("text", "variables"),
+    [
+        ("[ami.a]\nsecret = 4711999", {}),
+        ('[ami.a]\nsecret = "4711999"\nsecret_file = "x"', {}),
+        ('[ami]\na = "4711999"', {}),
+        ('[ami.a]\nsecret_file = "x"', {"FRAUDGUARD_AMI__A__SECRET": "4711999"}),
+        ("", {"FRAUDGUARD_AMI": '"4711999"'}),
+        ("", {"FRAUDGUARD_AMI__A": '"4711999"'}),
+        ('[alerts.channels.c]\ntype = "webhook"\nurl = "htps://hooks.example/4711999"', {}),
+        ('[alerts.channels.c]\ntype = "webhook"\nurl = "https://hooks.example/4711999"\nurl_file = "x"', {}),
+        ('[alerts.channels.c]\nurl = "https://hooks.example/4711999"', {}),
+        ('[alerts.channels.c]\ntype = "slack"\nurl = "https://hooks.example/4711999"', {}),
+    ],
+)
+def test_what_is_wrong_is_told_without_the_secret(write, monkeypatch, text, variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as caught:
+        load(write(text))
+    assert "4711999" not in str(caught.value)
+    assert "4711999" not in repr(caught.value)
