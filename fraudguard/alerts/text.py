@@ -35,6 +35,7 @@ HEADLINES: Final[Mapping[str, str]] = {
     AlertKind.NEW_SOURCE: "account used from a new address",
     AlertKind.AMI_REFUSED: "Asterisk refused fraudguard's login",
     AlertKind.AMI_LOST: "link to Asterisk lost",
+    AlertKind.AMI_ABSENT: "no link to Asterisk yet",
     AlertKind.AMI_OVERFLOW: "events of Asterisk were dropped",
     AlertKind.TEST: "test message",
 }

@@ -34,7 +34,9 @@ _WHY_NOT: Final[Mapping[str, str]] = {
     Reason.BAD_NUMBER: "it is no number, and no grant helps. This shows why",
     Reason.UNDECIDED: "no rule decided: a defect of fraudguard, please report it. This shows more",
 }
-_LINK_KINDS: Final = frozenset({AlertKind.AMI_REFUSED, AlertKind.AMI_LOST, AlertKind.AMI_OVERFLOW})
+_LINK_KINDS: Final = frozenset(
+    {AlertKind.AMI_REFUSED, AlertKind.AMI_LOST, AlertKind.AMI_ABSENT, AlertKind.AMI_OVERFLOW}
+)
 
 
 def ways_to_allow(alert: Alert) -> tuple[Way, ...]:

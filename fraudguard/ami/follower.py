@@ -76,6 +76,7 @@ class Follower:
         self.refused = False
         self.following = False
         self._followed_until = followed_until  # when it was last; None while it is, and before it first was
+        self._ever = followed_until is not None
 
     async def run(self) -> None:
         """Follow until cancelled. A refused login is final: it is told, and this returns."""
@@ -176,7 +177,7 @@ class Follower:
             missed_since = None if since is None else since - UNNOTICED_MILLIS
             self._take(self._ledger.resync(self._asterisk, found, asked_at, missed_since))
             self._followed_until = None
-            self.following = True
+            self.following = self._ever = True
             log.info("channels listed", asterisk=self._asterisk, channels=len(found), live=len(self._ledger.live()))
             return
 
@@ -192,14 +193,19 @@ class Follower:
             self.following, self._followed_until = False, self._clock.now()
         if self._lost is None:
             loop = asyncio.get_running_loop()
-            self._lost = loop.call_later(LOST_SECONDS, self._tell, AlertKind.AMI_LOST)
+            self._lost = loop.call_later(LOST_SECONDS, self._tell_gone)
+
+    def _tell_gone(self) -> None:
+        # A newcomer's first start has no Asterisk, and nothing is lost by that.
+        self._tell(AlertKind.AMI_LOST if self._ever else AlertKind.AMI_ABSENT)
 
     def _refuse(self, error: BaseException | None) -> None:
         self.refused = True
         self._tell(AlertKind.AMI_REFUSED, error=str(error))
 
     def _tell(self, kind: AlertKind, **details: str) -> None:
-        log.error(kind.value, asterisk=self._asterisk, **details)
+        say = log.warning if kind is AlertKind.AMI_ABSENT else log.error
+        say(kind.value, asterisk=self._asterisk, fix="'fraudguard doctor' shows what is wrong", **details)
         at: Millis = self._clock.now()
         told = {"asterisk": self._asterisk, "link": str(self.connection.status.error or ""), **details}
         self._listener.alert(NewAlert(kind, at, fold=f"{kind}/{self._asterisk}", reason=kind, details=told))

@@ -21,6 +21,7 @@ class AlertKind(StrEnum):
     NEW_SOURCE = "new_source"  # an account used from an address that it never used before
     AMI_REFUSED = "ami_refused"  # Asterisk refused the guard's own login
     AMI_LOST = "ami_lost"  # the link to an Asterisk is gone
+    AMI_ABSENT = "ami_absent"  # an Asterisk is configured that was never linked
     AMI_OVERFLOW = "ami_overflow"  # events were dropped, and calls looked up anew
     TEST = "test"  # `alerts test`
 
@@ -45,6 +46,7 @@ SEVERITY: Final[Mapping[str, Severity]] = {
     AlertKind.NEW_SOURCE: Severity.NOTICE,
     AlertKind.AMI_REFUSED: Severity.CRITICAL,
     AlertKind.AMI_LOST: Severity.CRITICAL,
+    AlertKind.AMI_ABSENT: Severity.WARNING,
     AlertKind.AMI_OVERFLOW: Severity.WARNING,
     AlertKind.TEST: Severity.NOTICE,
 }
