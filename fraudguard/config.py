@@ -43,10 +43,6 @@ Prefix = Annotated[str, Field(pattern=r"^[0-9]{1,15}$")]
 Code = Annotated[str, Field(pattern=r"^[0-9]{2,6}$")]
 Price = Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$")]
 
-_SECRET_KEYS = frozenset({"secret", "url"})
-"""Keys whose value no complaint shows."""
-
-
 _PRIVATE_KEYS = frozenset({"secret", "url"})
 """Keys whose values are never shown: the address of a webhook is often all that is needed to use it."""
 
@@ -399,13 +395,6 @@ def _found(key: str, problem: Any) -> str:
     value = problem.get("input")
     hidden = key in _PRIVATE_KEYS or problem["type"] in _NOT_A_SECTION or not isinstance(value, str | int | float)
     return "" if hidden else repr(value)
-
-
-def _shown(key: str, value: Any) -> str:
-    # Complaints reach the service's log. A section holds a secret beside whatever is wrong with it, an address a token.
-    if isinstance(value, dict):
-        return f"a section with {', '.join(sorted(map(str, value))) or 'nothing in it'}"
-    return "what is not shown" if key in _SECRET_KEYS else repr(value)
 
 
 def _known_keys(place: list[str]) -> list[str]:
