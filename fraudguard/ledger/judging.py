@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
 from fraudguard.clock import Millis
@@ -48,7 +48,7 @@ class Judge:
             trunks = [line.trunk for line in lines]
             admission = self._admissions.find_in_any_chain(event.leg.asterisk, trunks, number)
         if admission is not None:
-            return _allowed(event, admission)
+            return Call.admitted(admission, event.leg, caller=_name_of(event.caller), began_at=event.at)
         whose = self._admissions.latest(_chains(event.leg, event.caller))
         why, rate, lease = Why.UNGUARDED, self._price(line.trunk, number) if number else None, None
         if self._is_emergency(number):
@@ -57,7 +57,7 @@ class Judge:
             why, lease = Why.FENCE, self._house.fence_lease_seconds
         return Call(
             leg=event.leg,
-            caller="" if event.caller is None else event.caller.channel,
+            caller=_name_of(event.caller),
             call="",
             why=why.value,
             tenant=whose.tenant if whose else DEFAULT_TENANT,
@@ -104,10 +104,7 @@ class Judge:
 
     def alert(self, call: Call, event: Dialled, at: Millis) -> NewAlert:
         """Return the alert for a call that nobody allowed. Those through one hole in the dialplan fold together."""
-        rate = call.rate
         details = {
-            "asterisk": call.leg.asterisk,
-            "channel": call.leg.channel,
             "caller": call.caller,
             "context": event.context,
             "extension": event.extension,
@@ -115,23 +112,8 @@ class Judge:
             "mode": self.mode(call.leg),
             "hung_up": "yes" if self.must_end(call) else "no",
         }
-        hole = (AlertKind.UNGUARDED_CALL, call.leg.asterisk, call.trunk, event.context, call.account)
-        return NewAlert(
-            kind=AlertKind.UNGUARDED_CALL,
-            at=at,
-            fold=SEPARATOR.join(hole),
-            tenant=call.tenant,
-            account=call.account,
-            source=call.source,
-            trunk=call.trunk,
-            dialled=event.string,
-            number=call.number or None,
-            destination=None if rate is None else rate.destination,
-            per_minute=None if rate is None else rate.per_minute,
-            connect_fee=None if rate is None else rate.connect_fee,
-            reason=AlertKind.UNGUARDED_CALL,
-            details={key: value for key, value in details.items() if value},
-        )
+        hole = (event.context, call.account)
+        return alert_about(call, AlertKind.UNGUARDED_CALL, at, fold=hole, dialled=event.string, details=details)
 
     def _admission(self, event: Dialled, lines: tuple[Line, ...], number: str) -> Admission | None:
         if not number and event.string:
@@ -147,6 +129,31 @@ class Judge:
         # Without a plus it may be E.164 or national, as the carrier takes it.
         readings = {number, "+" + digits_of(number)} if number else set()
         return any(_stays_at_home(one.normalise(reading)) for one in self._normalisers for reading in readings)
+
+
+def alert_about(
+    call: Call, kind: AlertKind, at: Millis, *, dialled: str, fold: tuple[str, ...] = (), details: Mapping[str, str]
+) -> NewAlert:
+    """Return an alert about a call. Those of one kind, Asterisk and trunk, and alike in `fold`, become one."""
+    rate = call.rate
+    details = {"asterisk": call.leg.asterisk, "channel": call.leg.channel, **details}
+    return NewAlert(
+        kind=kind,
+        at=at,
+        fold=SEPARATOR.join((kind, call.leg.asterisk, call.trunk, *fold)),
+        tenant=call.tenant,
+        account=call.account,
+        source=call.source,
+        trunk=call.trunk,
+        dialled=dialled,
+        number=call.number or None,
+        destination=None if rate is None else rate.destination,
+        per_minute=None if rate is None else rate.per_minute,
+        connect_fee=None if rate is None else rate.connect_fee,
+        reason=kind,
+        call=call.call,
+        details={key: value for key, value in details.items() if value},
+    )
 
 
 def _stays_at_home(number: Number | BadNumber) -> bool:
@@ -168,6 +175,10 @@ def _read(string: str, lines: tuple[Line, ...]) -> tuple[Line, str]:
     return lines[0], number_of(string)
 
 
+def _name_of(caller: Leg | None) -> str:
+    return "" if caller is None else caller.channel
+
+
 def _endpoint(caller: Leg | None) -> str:
     """Return whose channel it is: that of 'PJSIP/204-0000001a' is 204's."""
     return "" if caller is None else caller.channel.partition("/")[2].rpartition("-")[0]
@@ -181,21 +192,3 @@ def _chains(leg: Leg, caller: Leg | None) -> list[Chain]:
     """
     names = [leg.linkedid] if caller is None else [leg.linkedid, caller.linkedid, caller.uniqueid]
     return [(leg.asterisk, name) for name in dict.fromkeys(names)]
-
-
-def _allowed(event: Dialled, admission: Admission) -> Call:
-    return Call(
-        leg=event.leg,
-        caller="" if event.caller is None else event.caller.channel,
-        call=admission.call,
-        why=admission.reason,
-        tenant=admission.tenant,
-        account=admission.account,
-        source=admission.source,
-        trunk=admission.trunk,
-        number=admission.number,
-        rate=admission.rate,
-        lease_seconds=admission.lease_seconds,
-        state=State.RINGING,
-        began_at=event.at,
-    )

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias, assert_never
 from fraudguard.clock import Millis
 from fraudguard.house import House, Line
 from fraudguard.ledger.admissions import Admissions
-from fraudguard.ledger.judging import SEPARATOR, Judge, Price
+from fraudguard.ledger.judging import Judge, Price, alert_about
 from fraudguard.ledger.records import (
     NOTHING,
     Admission,
@@ -354,21 +354,8 @@ class Ledger:
 
 def _never_seen(admission: Admission, asterisk: str) -> Call:
     """Return the call of a verdict by which no leg was ever seen; the verdict stands in for its channel's name."""
-    return Call(
-        leg=Leg(asterisk, admission.call, admission.linkedid, ""),
-        caller="",
-        call=admission.call,
-        why=admission.reason,
-        tenant=admission.tenant,
-        account=admission.account,
-        source=admission.source,
-        trunk=admission.trunk,
-        number=admission.number,
-        rate=admission.rate,
-        lease_seconds=admission.lease_seconds,
-        state=State.RINGING,
-        began_at=admission.at,
-    )
+    leg = Leg(asterisk, admission.call, admission.linkedid, "")
+    return Call.admitted(admission, leg, began_at=admission.at)
 
 
 def _answered_unseen(call: Call, one: Seen) -> Call:
@@ -396,31 +383,8 @@ def _disagreement(entry: _Entry, now: Millis) -> tuple[NewAlert, ...]:
     least, most = (call.cdr_seconds - 1) * 1000, (call.cdr_seconds + entry.records + 1) * 1000
     if call.reconstructed or least <= length <= most:
         return ()
-    kind, rate = AlertKind.CDR_DISAGREEMENT, call.rate
-    alert = NewAlert(
-        kind=kind,
-        at=now,
-        fold=SEPARATOR.join((kind, call.leg.asterisk, call.trunk)),
-        tenant=call.tenant,
-        account=call.account,
-        source=call.source,
-        trunk=call.trunk,
-        dialled=call.number,
-        number=call.number or None,
-        destination=None if rate is None else rate.destination,
-        per_minute=None if rate is None else rate.per_minute,
-        connect_fee=None if rate is None else rate.connect_fee,
-        reason=kind,
-        call=call.call,
-        details={
-            "asterisk": call.leg.asterisk,
-            "channel": call.leg.channel,
-            "seconds": str(call.seconds),
-            "cdr_seconds": str(call.cdr_seconds),
-            "records": str(entry.records),
-        },
-    )
-    return (alert,)
+    details = {"seconds": str(call.seconds), "cdr_seconds": str(call.cdr_seconds), "records": str(entry.records)}
+    return (alert_about(call, AlertKind.CDR_DISAGREEMENT, now, dialled=call.number, details=details),)
 
 
 def _together(changes: Iterable[Changes]) -> Changes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import Final, Self, TypeAlias
 
 from fraudguard.clock import Millis
 from fraudguard.money import Micros
@@ -195,6 +195,25 @@ class Call:
     cause: int | None = None
     cdr_seconds: int | None = None
     reconstructed: bool = False
+
+    @classmethod
+    def admitted(cls, admission: Admission, leg: Leg, *, caller: str = "", began_at: Millis) -> Self:
+        """Return the call that begins with a leg dialled by an admission."""
+        return cls(
+            leg=leg,
+            caller=caller,
+            call=admission.call,
+            why=admission.reason,
+            tenant=admission.tenant,
+            account=admission.account,
+            source=admission.source,
+            trunk=admission.trunk,
+            number=admission.number,
+            rate=admission.rate,
+            lease_seconds=admission.lease_seconds,
+            state=State.RINGING,
+            began_at=began_at,
+        )
 
     def seconds_at(self, now: Millis) -> int:
         """Return the billable seconds up to `now`, or to its end: every second begun counts, ringing is free."""
