@@ -9,7 +9,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Sequence
-from typing import IO
+from typing import Self
 
 from fraudguard.alerts.channel import Message, NotDeliveredError
 from fraudguard.alerts.text import shown
@@ -17,6 +17,13 @@ from fraudguard.config import ENV_PREFIX
 
 ERROR_LIMIT = 4_096
 """Bytes looked at from the end of what the program wrote to standard error."""
+
+FLOOD_LIMIT = 1_048_576
+"""Bytes of standard error that are read. Who writes more is held up until its time is over: on a disk, an endless
+complaint took 2 GB a second, from the database's file system."""
+
+CHUNK = 65_536
+"""Bytes read at once: what a pipe holds."""
 
 SHOWN_LIMIT = 200
 """Characters of its last line that are told."""
@@ -30,9 +37,8 @@ class CommandChannel:
         self._timeout = timeout_seconds
 
     async def send(self, message: Message) -> str:
-        # Files, no pipes: a program that ends without reading would break one (uvloop raises RuntimeError then), and
-        # a child that it leaves behind would hold the other open.
-        with tempfile.TemporaryFile() as document, tempfile.TemporaryFile() as errors:
+        # A file, no pipe: a program that ends without reading would break one (uvloop raises RuntimeError then).
+        with tempfile.TemporaryFile() as document, _Complaints() as errors:
             document.write(json.dumps(message.document, ensure_ascii=False).encode() + b"\n")
             document.seek(0)
             try:
@@ -40,14 +46,14 @@ class CommandChannel:
                     *self._argv,
                     stdin=document,
                     stdout=asyncio.subprocess.DEVNULL,
-                    stderr=errors,
+                    stderr=errors.end,
                     start_new_session=True,  # a group of its own, so that all of it can be ended
                     env=_environment(),
                 )
             except OSError as error:
                 raise NotDeliveredError(f"cannot be run: {error.strerror}", where=self._argv[0]) from None
             status = await self._finish(process)
-            last = _last_line(errors) if status else ""
+            last = errors.last_line() if status else ""
         if status:
             raise NotDeliveredError(f"ended with status {status}{f': {last}' if last else ''}", where=self._argv[0])
         return ""
@@ -68,10 +74,42 @@ class CommandChannel:
         """Nothing to close."""
 
 
-def _last_line(errors: IO[bytes]) -> str:
-    errors.seek(max(0, errors.seek(0, os.SEEK_END) - ERROR_LIMIT))
-    said = errors.read(ERROR_LIMIT).decode("utf-8", "replace").strip()
-    return shown(said.rpartition("\n")[2], SHOWN_LIMIT)
+class _Complaints:
+    """A pipe for standard error, of which the last bytes are kept. Its end of file is not waited for: a child that the
+    program leaves behind holds `end` open.
+    """
+
+    def __enter__(self) -> Self:
+        self._source, self.end = os.pipe()
+        os.set_blocking(self._source, False)
+        self._kept = b""
+        self._read = 0
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._source, self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.remove_reader(self._source)
+        os.close(self._source)
+        os.close(self.end)
+
+    def last_line(self) -> str:
+        """Return the last line written so far."""
+        while self._read < FLOOD_LIMIT and self._take():
+            pass
+        said = self._kept.decode("utf-8", "replace").strip()
+        return shown(said.rpartition("\n")[2], SHOWN_LIMIT)
+
+    def _take(self) -> bool:
+        try:
+            chunk = os.read(self._source, CHUNK)
+        except BlockingIOError:  # we hold the other end too, so it never ends
+            return False
+        self._kept = (self._kept + chunk)[-ERROR_LIMIT:]
+        self._read += len(chunk)
+        if self._read >= FLOOD_LIMIT:
+            self._loop.remove_reader(self._source)
+        return True
 
 
 def _environment() -> dict[str, str]:

@@ -295,6 +295,23 @@ def test_programs_run_on_the_loop_that_the_service_runs_on():
         uvloop.run(send("/bin/sh", "-c", "sleep 600 & sleep 600", timeout_seconds=0.1))
 
 
+async def test_a_program_that_floods_its_complaints_is_held_up_and_fills_no_disk(tmp_path):
+    written = tmp_path / "written"
+    script = (
+        "import os, sys\n"
+        "n = 0\n"
+        "while n < 64 << 20:\n"
+        "    n += os.write(2, b'x' * 65536)\n"
+        "    with open(sys.argv[1], 'w') as file: file.write(str(n))"
+    )
+    with pytest.raises(NotDeliveredError, match="and killed"):
+        await CommandChannel((sys.executable, "-c", script, str(written)), 1).send(message())
+    assert (1 << 20) <= int(written.read_text()) <= (1 << 20) + 3 * 65536  # read, and what the pipe holds
+    chatty = ("/bin/sh", "-c", "yes a long complaint | head -c 300000 >&2; echo >&2; echo the reason >&2; exit 3")
+    with pytest.raises(NotDeliveredError, match="status 3: the reason"):
+        await CommandChannel(chatty, 10).send(message())
+
+
 async def test_a_program_that_takes_too_long_is_killed_with_its_children(channel, tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
