@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
-from functools import cache, partial
+from functools import cache
 from typing import Any, Final, TypeAlias
 
 from fraudguard.clock import Millis
 from fraudguard.errors import InputError
 from fraudguard.policy.alert import Alert, NewAlert
 from fraudguard.store.database import Writer
+from fraudguard.store.keepers import Keeper
 from fraudguard.store.rows import Row, chunks, placeholders, storable
 
 LIST_LIMIT = 100
@@ -27,12 +27,6 @@ KEPT_LIMIT = 5_000
 
 DETAILS_LIMIT = 32
 """Details kept of one alert; no kind has as many."""
-
-RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
-"""How long to wait after the first, second, ... failure to store; the last holds for all after it."""
-
-CLOSE_SECONDS = 5.0
-"""How long `close` goes on trying to store what is waiting: a supervisor waits longer than that."""
 
 NO_DETAILS: Final = "{}"
 
@@ -94,11 +88,10 @@ async def ack_alert(writer: Writer, alert_id: int, *, author: str, now: Millis) 
     await writer.transaction(edit)
 
 
-class AlertKeeper:
-    """Stores alerts for those who must not wait. Made inside a running event loop; ends with `close`.
+class AlertKeeper(Keeper[_Entry]):
+    """Stores alerts for those who must not wait, alike ones counted together.
 
-    While the database cannot be written it tries again, and counts alike alerts together. `stored` is told after each
-    commit; `failed` of each failure. An alert that is only here is lost if the process is killed.
+    One that is only here is lost if the process is killed, and so are those beyond KEPT_LIMIT.
     """
 
     def __init__(
@@ -107,74 +100,23 @@ class AlertKeeper:
         *,
         stored: Callable[[], None] = lambda: None,
         failed: Callable[[Exception], None] = lambda _: None,
-        limit: int = KEPT_LIMIT,
-        retry_seconds: Sequence[float] = RETRY_SECONDS,
+        pending_limit: int = KEPT_LIMIT,
     ) -> None:
-        self._writer = writer
-        self._stored = stored
-        self._failed = failed
-        self._limit = limit
-        self._retry_seconds = retry_seconds
-        self._waiting: dict[_Key, _Entry] = {}
-        self._closed = False
-        self._wake = asyncio.Event()
-        self._worker = asyncio.get_running_loop().create_task(self._work(), name="alert keeper")
-        self.dropped = 0
-        """How many could not be kept, because too many different ones were waiting."""
-
-    @property
-    def waiting(self) -> int:
-        """How many different alerts are not stored yet."""
-        return len(self._waiting)
+        super().__init__(writer, stored=stored, failed=failed, pending_limit=pending_limit)
 
     def keep(self, alert: NewAlert) -> None:
         """Have an alert stored soon. Never waits, never raises."""
-        key = (alert.kind, alert.fold)
-        if key not in self._waiting and (self._closed or len(self._waiting) >= self._limit):
-            self.dropped += 1
-            return
-        self._waiting[key] = _merge(self._waiting.get(key), (alert, alert.at, alert.at))
-        self._wake.set()
+        self._take((alert, alert.at, alert.at))
 
-    async def close(self) -> None:
-        """Store what is waiting, for CLOSE_SECONDS at most. The writer stays open."""
-        self._closed = True
-        self._wake.set()
-        await asyncio.wait([self._worker], timeout=CLOSE_SECONDS)
-        self._worker.cancel()
-        await asyncio.wait([self._worker])
-        self.dropped += len(self._waiting)
+    def _key(self, entry: _Entry) -> _Key:
+        alert, _, _ = entry
+        return alert.kind, alert.fold
 
-    async def _work(self) -> None:
-        failures = 0
-        while self._waiting or not self._closed:
-            if not self._waiting:
-                self._wake.clear()
-                await self._wake.wait()
-                continue
-            taken, self._waiting = self._waiting, {}
-            try:
-                await self._writer.transaction(partial(store_kept, list(taken.values())))
-            except BaseException as error:
-                self._put_back(taken)
-                if not isinstance(error, Exception):
-                    raise
-                self._failed(error)
-                await asyncio.sleep(self._retry_seconds[min(failures, len(self._retry_seconds) - 1)])
-                failures += 1
-            else:
-                failures = 0
-                self._stored()
+    def _merged(self, old: _Entry, new: _Entry) -> _Entry:
+        return _merge(old, new)
 
-    def _put_back(self, taken: dict[_Key, _Entry]) -> None:
-        newer, self._waiting = self._waiting, taken
-        for key, entry in newer.items():
-            self._waiting[key] = _merge(self._waiting.get(key), entry)
-
-
-def store_kept(kept: Sequence[_Entry], connection: sqlite3.Connection) -> None:
-    """Raise or fold alerts that were counted together before: each with its first and last instant."""
-    store_alerts(connection, [_row(*entry) for entry in kept])
+    def _save(self, connection: sqlite3.Connection, entries: Sequence[_Entry]) -> None:
+        store_alerts(connection, [_row(*entry) for entry in entries])
 
 
 def read_alert(row: Sequence[Any]) -> Alert:
@@ -190,13 +132,12 @@ def _merged(alerts: Sequence[NewAlert]) -> list[_Entry]:
     merged: dict[_Key, _Entry] = {}
     for alert in alerts:
         key = (alert.kind, alert.fold)
-        merged[key] = _merge(merged.get(key), (alert, alert.at, alert.at))
+        entry = (alert, alert.at, alert.at)
+        merged[key] = _merge(merged[key], entry) if key in merged else entry
     return list(merged.values())
 
 
-def _merge(kept: _Entry | None, new: _Entry) -> _Entry:
-    if kept is None:
-        return new
+def _merge(kept: _Entry, new: _Entry) -> _Entry:
     (first, since, until), (alert, newer_since, newer_until) = kept, new
     return replace(first, tries=first.tries + alert.tries), min(since, newer_since), max(until, newer_until)
 

@@ -42,19 +42,22 @@ T = TypeVar("T")
 class Keeper(Generic[T]):
     """Takes entries without waiting, and stores them. Made inside a running event loop; ends with `close`.
 
-    `failed` is told when entries cannot be stored although it was tried for a while, when the first is lost because
-    too many are held (once each until a write succeeds), and of every entry that the database refuses.
+    `stored` is told after each batch. `failed` is told when entries cannot be stored although it was tried for a
+    while, when the first is lost because too many are held (once each until a write succeeds), and of every entry
+    that the database refuses.
     """
 
     def __init__(
         self,
         writer: Writer,
         *,
+        stored: Callable[[], None] = lambda: None,
         failed: Callable[[Exception], None] = lambda _: None,
         pending_limit: int = PENDING_LIMIT,
         pause_seconds: float = PAUSE_SECONDS,
     ) -> None:
         self._writer = writer
+        self._tell_stored = stored
         self._failed = failed
         self._pending_limit = pending_limit
         self._pause_seconds = pause_seconds
@@ -175,6 +178,7 @@ class Keeper(Generic[T]):
             self._failed(error)
         else:
             self._stored += len(batch)
+            self._tell_stored()
         for key in keys:
             del self._writing[key]
         return None
