@@ -7,6 +7,7 @@ story, in this order, with one set of containers.
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import os
 import re
@@ -121,6 +122,12 @@ class Stack:
         """Return the numbers that reached the carrier, in order."""
         return [line.split()[3] for line in self.logs("carrier") if line.startswith("a call for ")]
 
+    def guarded(self):
+        return [call for call in self.fraudguard("calls") if call["why"] == "ok"]
+
+    def unended(self):
+        return [call for call in self.fraudguard("calls") if call["state"] != "ended"]
+
     def secret(self):
         return self("exec", "--no-TTY", "fraudguard", "cat", "/var/lib/fraudguard/ami-secret").strip()
 
@@ -230,7 +237,7 @@ def test_a_call_past_the_guard_is_hung_up_and_told(stack):
 
 
 def test_a_day_goes_on_through_an_attack(stack):
-    before = len(stack.carried())
+    before, known = len(stack.carried()), stack.guarded()
     stack("up", "--detach", "--no-recreate", "day", "attack")
     containers = stack("--profile", "day", "--profile", "attack", "ps", "--all", "--quiet", "day", "attack").split()
     assert stack.docker("wait", *containers, seconds=PLAY_SECONDS).split() == ["0", "0"]
@@ -242,9 +249,11 @@ def test_a_day_goes_on_through_an_attack(stack):
     internal = sum(";100;" in line for line in to_place)
     assert len(stack.carried()) - before == len(to_place) - 1 - internal
     # Nothing that the thief dialled is in the ledger, and what the office dialled has ended and is priced.
-    wait_until(lambda: all(call["state"] == "ended" for call in stack.fraudguard("calls")), "all calls had ended", 10)
-    guarded = [call for call in stack.fraudguard("calls") if call["why"] == "ok"]
-    assert len(guarded) == 1 + len(to_place) - 1 - internal
+    with contextlib.suppress(AssertionError):  # what is asserted below says more
+        wait_until(lambda: not stack.unended(), "all calls had ended")
+    assert stack.unended() == []
+    guarded = stack.guarded()
+    assert len(guarded) - len(known) == len(to_place) - 1 - internal
     assert {Decimal(call["cost"]) == cost_of(call) for call in guarded} == {True}
 
 
