@@ -34,7 +34,9 @@ class Judge:
         self._normalisers = tuple({one.normaliser.plan: one.normaliser for one in tenancies}.values())
         self._emergency_codes = tuple({code for one in self._normalisers for code in one.emergency_numbers})
         outside = {one.plan.outside_line + code for one in self._normalisers for code in one.emergency_numbers}
-        self._emergencies = outside.union(self._emergency_codes)
+        # +49112 is no number of anybody's, but what comes out where a dialplan makes every number E.164.
+        whole = {one.home.calling_code + code for one in self._normalisers for code in one.emergency_numbers}
+        self._emergencies = outside.union(self._emergency_codes, whole)
 
     def judge(self, event: Dialled, lines: tuple[Line, ...], *, missed: bool = False) -> Call:
         """Return the call that a leg of a trunk begins.
@@ -110,7 +112,7 @@ class Judge:
             "extension": event.extension,
             "application": event.application,
             "mode": self.mode(call.leg),
-            "hung_up": "yes" if self.must_end(call) else "no",
+            "hung_up": "yes" if event.asked and self.must_end(call) else "no",
         }
         hole = (event.context, call.account)
         return alert_about(call, AlertKind.UNGUARDED_CALL, at, fold=hole, dialled=event.string, details=details)

@@ -145,9 +145,11 @@ class Ledger:
         return self._judge_again(entry, event, lines)
 
     def _judge_again(self, entry: _Entry, event: Dialled, lines: tuple[Line, ...]) -> Changes:
-        """Judge a leg that was found without its number, and so only reported, now that there is one."""
+        """Judge a leg that was found without its number, and so only reported, now that there is one; and one of
+        which it was not known that its dialplan let it go.
+        """
         known = entry.call
-        if known.why != Why.UNGUARDED or known.number or known.state is State.ENDED:
+        if known.why != Why.UNGUARDED or known.state is State.ENDED or (known.number and event.said != Why.FENCE):
             return NOTHING
         entry.call = replace(
             self._judge.judge(event, lines, missed=True),
@@ -307,7 +309,9 @@ class Ledger:
             if entry is None or entry.call.state is not State.ENDED:
                 continue  # it was found again, and lives
             del self._entries[key]
-            self._by_channel.pop((key[0], entry.call.leg.channel), None)
+            channel = (key[0], entry.call.leg.channel)
+            if self._by_channel.get(channel) == key:  # a restarted Asterisk gives the same names again
+                del self._by_channel[channel]
             if entry.call.cdr_seconds is not None:
                 changes.append(Changes((entry.call,), _disagreement(entry, now)))
         return _together(changes)
@@ -315,6 +319,11 @@ class Ledger:
     def live(self) -> tuple[Call, ...]:
         """Return the calls that have not ended, the oldest first."""
         return tuple(entry.call for entry in self._entries.values() if entry.call.state is not State.ENDED)
+
+    def live_leg(self, leg: Leg) -> Leg | None:
+        """Return a leg as it is named now; None when it has ended, or is none of ours."""
+        entry = self._entries.get((leg.asterisk, leg.uniqueid))
+        return None if entry is None or entry.call.state is State.ENDED else entry.call.leg
 
     def live_cost(self, now: Millis) -> Micros:
         """Return what the live calls have cost up to now; those without a price count as nothing."""
@@ -345,7 +354,8 @@ class Ledger:
         """Return what follows from a leg that is new."""
         if call.why != Why.UNGUARDED:
             return Changes((call,))
-        return Changes((call,), (self._judge.alert(call, event, at),), self._order(call))
+        order = self._order(call) if event.asked else ()  # who does not know hangs up nothing; a resync will
+        return Changes((call,), (self._judge.alert(call, event, at),), order)
 
     def _order(self, call: Call) -> tuple[Leg, ...]:
         """Return the leg to be hung up, if it is."""

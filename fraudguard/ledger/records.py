@@ -92,7 +92,7 @@ class Dialled:
 
     `caller` is the channel that dials, None when Asterisk itself does (Originate, call file); context, extension
     and application say where in its dialplan. `said` is what the channel's FRAUDGUARD_REASON holds: 'fence' where
-    the dialplan decided alone.
+    the dialplan decided alone; `asked` is False where Asterisk did not answer that in time, or could not.
     """
 
     at: Millis
@@ -104,6 +104,7 @@ class Dialled:
     extension: str = ""
     application: str = ""
     said: str = ""
+    asked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
