@@ -5,7 +5,7 @@
         group.create_task(connection.run())
         while True:
             match await connection.next():
-                case Link.UP: channels = await connection.collect("CoreShowChannels")
+                case Link.UP: channels = await connection.collect("Status")
                 case Message() as event: ...
 
 panoramisk composes and numbers actions, finds the action that a message answers, reads headers and dispatches events.

@@ -134,7 +134,7 @@ async def _demo(console: Console, folder: Path, speed: float, seed: int) -> None
             async with running(load(folder / "fraudguard.toml"), clock) as service:
                 asterisk.guard = service.address
                 async with asyncio.timeout(LINK_SECONDS):  # it has logged in, and asks what there is
-                    await asterisk.manager.asked("Status", "CoreShowChannels")
+                    await asterisk.manager.asked("Status")
                 async with await open_writer(database) as writer, _watching(database, clock, view):
                     stage = Stage(asterisk, writer, clock, seed, speed, view.scene, view.operator)
                     await play(stage)

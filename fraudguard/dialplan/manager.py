@@ -25,11 +25,11 @@ READ: Final = ("call", "cdr", "security")
 """Classes of the events that are used: channels and dialling, Asterisk's own records, logins."""
 
 WRITE: Final = ("call", "reporting")
-"""Classes of the actions that are used (main/manager.c of Asterisk 22). Hangup and AbsoluteTimeout need `system` or
-`call`, of which `system` could also reload and stop Asterisk; CoreShowChannels needs `system` or `reporting`."""
+"""Classes of the actions that are used (main/manager.c of Asterisk 22). Hangup needs `system` or `call`, of which
+`system` could also reload and stop Asterisk; CoreSettings needs `system` or `reporting`."""
 
-ACTIONS: Final = ("Ping", "Hangup", "AbsoluteTimeout", "Getvar", "Status", "CoreShowChannels", "CoreSettings")
-"""Actions that the guard uses."""
+ACTIONS: Final = ("Ping", "Hangup", "Getvar", "Status", "CoreSettings")
+"""Actions that the guard uses. Without one of them doctor finds a fault."""
 
 DANGEROUS: Final = ("Command", "Originate", "UpdateConfig", "GetConfig", "Reload", "ModuleLoad", "DialplanExtensionAdd")
 """Actions with which a stolen secret would be worth more than the calls that are up: `system`, `command`,

@@ -149,7 +149,7 @@ Event: TypeAlias = Dialled | Answered | Moved | HungUp | Billed
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A channel that is there, found by asking (CoreShowChannels), not by following events.
+    """A channel that is there, found by asking (Status), not by following events.
 
     `answered_at` is None while it rings, or where Asterisk could not say; `up` says whether it is answered.
     `number` is what it dials, as far as Asterisk says; `said` as in Dialled.
