@@ -24,6 +24,9 @@ UNKNOWN: Final = "<unknown>"
 UNSET: Final = "(null)"
 """What Status writes for a variable that is not set."""
 
+MAX_DIGITS: Final = 12
+"""Of a count or an instant in seconds: 30,000 years. More are none, and would fit neither the database nor int()."""
+
 UP: Final = "6"
 """AST_STATE_UP of include/asterisk/channelstate.h."""
 
@@ -110,8 +113,10 @@ def call_events(asterisk: str, headers: Headers, at: Millis) -> tuple[Event, ...
 def _cdr(asterisk: str, headers: Headers, at: Millis) -> tuple[Billed, ...]:
     # A leg is billed on either side: called, or calling after it was transferred or when Asterisk itself dialled it.
     seconds = headers.get("BillableSeconds", "")
+    if not _is_number(seconds):
+        return ()
     channels = {headers.get("Channel", ""), headers.get("DestinationChannel", "")} - {""}
-    return tuple(Billed(at, asterisk, channel, int(seconds)) for channel in channels) if seconds.isdecimal() else ()
+    return tuple(Billed(at, asterisk, channel, int(seconds)) for channel in channels)
 
 
 def sighting(asterisk: str, headers: Headers, at: Millis) -> Sighting | None:
@@ -165,10 +170,14 @@ def seen(asterisk: str, listed: Iterable[Message], at: Millis, ahead: Millis) ->
 def instant(text: str) -> Millis | None:
     """Return the instant in '1795373381.079858', by Asterisk's clock; None for '0.000000' and anything else."""
     seconds, _, fraction = text.partition(".")
-    if not seconds.isdecimal() or not (fraction + "000")[:3].isdecimal() or not int(seconds):
+    if not _is_number(seconds) or not _is_number((fraction + "000")[:3]) or not int(seconds):
         return None
     return int(seconds) * 1000 + int((fraction + "000")[:3])
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isdecimal() else 0
+    return int(text) if _is_number(text) else 0
+
+
+def _is_number(text: str) -> bool:
+    return len(text) <= MAX_DIGITS and text.isascii() and text.isdecimal()

@@ -15,7 +15,15 @@ from typing import Final, Protocol
 import structlog
 
 from fraudguard.ami import events
-from fraudguard.ami.connection import AmiError, Connection, Link, LoginRefusedError, Message
+from fraudguard.ami.connection import (
+    ActionRefusedError,
+    AmiError,
+    Connection,
+    DisconnectedError,
+    Link,
+    LoginRefusedError,
+    Message,
+)
 from fraudguard.clock import Clock, Millis
 from fraudguard.detect.sources import Sighting
 from fraudguard.dialplan import names
@@ -31,6 +39,13 @@ UNNOTICED_MILLIS: Final = 11_000
 
 RETRY_SECONDS: Final = 2.0
 """Until the list of channels is asked for again, when Asterisk did not give it."""
+
+HANG_UP_TRIES: Final = 5
+"""How often a call is to be hung up that is still there: with the waits for an answer half a minute and more, in which
+an Asterisk that is merely slow comes round. Of a lost link the next list of channels takes care."""
+
+TOLD: Final = float("inf")
+"""When somebody is told who was told already."""
 
 REJECTED: Final = "21"
 """The hangup cause of an unguarded call: call rejected (include/asterisk/causes.h)."""
@@ -72,6 +87,9 @@ class Follower:
         self._clock = clock
         self._hangups: set[asyncio.Task[None]] = set()
         self._lost: asyncio.TimerHandle | None = None
+        self._due: float | None = None  # when somebody is told, by the loop's time; None while all is well
+        self._trouble = ""  # why the channels could not be listed
+        self._heard_at: Millis = 0  # when the latest event was read, or the list asked for
         self.lag: float = 0.0  # seconds from reading an event to acting on it, of the latest one
         self.refused = False
         self.following = False
@@ -106,7 +124,8 @@ class Follower:
                 await self._resync()
             elif item is Link.OVERFLOW:
                 self._tell(AlertKind.AMI_OVERFLOW)
-                self._followed_until = self._clock.now()
+                if self.following:  # what was dropped may have waited for long
+                    self._followed_until = min(self._heard_at, self._clock.now())
                 await self._resync()
             elif isinstance(item, Message):
                 await self._act(item)
@@ -117,6 +136,7 @@ class Follower:
             await self._tell_of(message)
         except Exception:  # whatever it was: who ends here follows nothing any more
             log.exception("event not followed", asterisk=self._asterisk, name=message.get("Event"))
+        self._heard_at = message.at
 
     async def _tell_of(self, message: Message) -> None:
         if (sighting := events.sighting(self._asterisk, message.headers, message.at)) is not None:
@@ -124,6 +144,8 @@ class Follower:
         for event in events.call_events(self._asterisk, message.headers, message.at):
             known = await self._asked_about(event) if isinstance(event, Dialled) else event
             self._take(self._ledger.apply(known))
+            if isinstance(known, Dialled) and not known.asked:
+                await self._resync()  # the list says of each channel what its dialplan decided
 
     async def _asked_about(self, event: Dialled) -> Dialled:
         """Ask about a leg that nothing explains: what the dialplan decided without the guard, and what dials there."""
@@ -131,13 +153,19 @@ class Follower:
             return event
         if event.caller is None:
             return replace(event, application="Originate")  # or a call file, or ARI: they look alike
-        said = await self._variable(event.caller, names.REASON)
-        return replace(event, said=said, application=await self._variable(event.caller, "CHANNEL(appname)"))
+        try:
+            said = await self._variable(event.caller, names.REASON)
+        except AmiError as error:  # it may be a call that the dialplan let go: nothing is done to it yet
+            log.warning("not told why a call is there", channel=event.leg.channel, error=str(error))
+            return replace(event, asked=False)
+        with suppress(AmiError):
+            event = replace(event, application=await self._variable(event.caller, "CHANNEL(appname)"))
+        return replace(event, said=said)
 
     async def _variable(self, leg: Leg, name: str) -> str:
         try:
             reply = await self.connection.action("Getvar", Channel=leg.channel, Variable=name)
-        except AmiError:  # the channel is gone
+        except ActionRefusedError:  # the channel is gone
             return ""
         return reply.get("Value")
 
@@ -148,13 +176,27 @@ class Follower:
             task = asyncio.create_task(self._hang_up(leg), name=f"hang up {leg.channel}")
             self._hangups.add(task)
             task.add_done_callback(self._hangups.discard)
-        self._listener.changed(changes)
+        try:
+            self._listener.changed(changes)
+        except Exception:  # the ledger knows already: following goes on
+            log.exception("changes were not taken over", asterisk=self._asterisk)
 
     async def _hang_up(self, leg: Leg) -> None:
-        try:
-            await self.connection.action("Hangup", Channel=leg.channel, Cause=REJECTED)
-        except AmiError as error:  # gone already, or the link is: a resync finds it again
-            log.warning("unguarded call not hung up", asterisk=leg.asterisk, channel=leg.channel, error=str(error))
+        for _ in range(HANG_UP_TRIES):
+            try:
+                await self.connection.action("Hangup", Channel=leg.channel, Cause=REJECTED)
+            except AmiError as error:
+                log.warning("unguarded call not hung up", asterisk=leg.asterisk, channel=leg.channel, error=str(error))
+                if isinstance(error, DisconnectedError):
+                    return  # a resync finds it again
+            else:
+                return
+            await asyncio.sleep(RETRY_SECONDS)  # by then its end has been heard of, if it is gone
+            now = self._ledger.live_leg(leg)
+            if now is None:
+                return
+            leg = now
+        log.error("unguarded call goes on", asterisk=leg.asterisk, channel=leg.channel, fix="hang it up by hand")
 
     # -- after an interruption
 
@@ -167,19 +209,32 @@ class Follower:
                 pong = await self.connection.action("Ping")
                 listed = await self.connection.collect("Status", Variables=variables)
             except AmiError as error:
+                self._trouble = str(error)
+                self._tell_later()
                 log.error("the channels could not be listed", asterisk=self._asterisk, error=str(error))  # noqa: TRY400
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            theirs = events.instant(pong.get("Timestamp"))
-            ahead = 0 if theirs is None else theirs - pong.at
-            found = events.seen(self._asterisk, listed, self._clock.now(), ahead)
-            since = self._followed_until
-            missed_since = None if since is None else since - UNNOTICED_MILLIS
-            self._take(self._ledger.resync(self._asterisk, found, asked_at, missed_since))
-            self._followed_until = None
-            self.following = self._ever = True
-            log.info("channels listed", asterisk=self._asterisk, channels=len(found), live=len(self._ledger.live()))
+            try:
+                self._listed(listed, asked_at, pong)
+            except Exception:  # a defect of ours: events can be followed all the same, and somebody is told
+                log.exception("the list of channels was not understood", asterisk=self._asterisk)
+                self._trouble = "the list of channels was not understood: see the log"
+                self._tell_later()
             return
+
+    def _listed(self, listed: list[Message], asked_at: Millis, pong: Message) -> None:
+        theirs = events.instant(pong.get("Timestamp"))
+        ahead = 0 if theirs is None else theirs - pong.at
+        found = events.seen(self._asterisk, listed, self._clock.now(), ahead)
+        since = self._followed_until
+        missed_since = None if since is None else since - UNNOTICED_MILLIS
+        self._take(self._ledger.resync(self._asterisk, found, asked_at, missed_since))
+        self._followed_until, self._heard_at = None, asked_at
+        self.following = self._ever = True
+        self._trouble = ""
+        self._link_up()
+        self._due = None
+        log.info("channels listed", asterisk=self._asterisk, channels=len(found), live=len(self._ledger.live()))
 
     # -- the link itself
 
@@ -191,13 +246,21 @@ class Follower:
     def _link_down(self) -> None:
         if self.following:
             self.following, self._followed_until = False, self._clock.now()
-        if self._lost is None:
-            loop = asyncio.get_running_loop()
-            self._lost = loop.call_later(LOST_SECONDS, self._tell_gone)
+        self._tell_later()
+
+    def _tell_later(self) -> None:
+        """Tell somebody, unless all is well again by then; once, and not put off by a link that comes and goes."""
+        loop = asyncio.get_running_loop()
+        if self._due is None:
+            self._due = loop.time() + LOST_SECONDS
+        if self._lost is None and self._due != TOLD:
+            self._lost = loop.call_at(self._due, self._tell_gone)
 
     def _tell_gone(self) -> None:
+        self._due = TOLD
         # A newcomer's first start has no Asterisk, and nothing is lost by that.
-        self._tell(AlertKind.AMI_LOST if self._ever else AlertKind.AMI_ABSENT)
+        trouble = {"error": self._trouble} if self._trouble else {}
+        self._tell(AlertKind.AMI_LOST if self._ever else AlertKind.AMI_ABSENT, **trouble)
 
     def _refuse(self, error: BaseException | None) -> None:
         self.refused = True

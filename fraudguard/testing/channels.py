@@ -148,6 +148,7 @@ class LiveChannel:
             "CHANNEL(uniqueid)": self.uniqueid,
             "CHANNEL(name)": self.name,
             "CHANNEL(state)": self.state.text,
+            "CHANNEL(appname)": self.application,
             "CHANNEL(accountcode)": self.account,
             "CHANNEL(channeltype)": self.technology,
             "CHANNEL(endpoint)": self.name.partition("/")[2].rpartition("-")[0],
