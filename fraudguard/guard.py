@@ -8,6 +8,7 @@ and the store, behind ports.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -17,6 +18,10 @@ from fraudguard.house import House, Tenancy
 from fraudguard.numbering import BadNumber, Kind, Number
 from fraudguard.policy import Attempt, PolicyIndex, Reason, Verdict, rules
 from fraudguard.rating import Rate
+
+EMERGENCY_SECONDS = 0.5
+"""How long an emergency call waits for its record: with the database locked, the wait for the lock ends after the
+request's deadline, and the call would get no verdict."""
 
 
 class Recorder(Protocol):
@@ -46,7 +51,7 @@ class Guard:
         """Decide now; what is returned gives the verdict once it is committed.
 
         Raises as `judge` does, or when awaited StoreError: without a verdict nothing may be allowed. Only an
-        emergency call goes even when it cannot be recorded.
+        emergency call goes even when it cannot be recorded, or not soon.
         """
         verdict = judge(self._house, self._policy(), attempt, self._new_call())
         if verdict.reason is Reason.EMERGENCY:
@@ -55,7 +60,8 @@ class Guard:
 
     async def _whatever_the_record(self, verdict: Verdict) -> Verdict:
         with suppress(Exception):  # the store has its own voice; nothing it says may hold an ambulance back
-            await self._recorder.record(verdict)
+            async with asyncio.timeout(EMERGENCY_SECONDS):
+                await self._recorder.record(verdict)
         return verdict
 
 

@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 from policy_cases import NOW, attempt, rate
 
@@ -102,6 +104,16 @@ async def test_what_cannot_be_recorded_is_not_allowed(failure):
 async def test_an_emergency_goes_even_when_it_cannot_be_recorded(failure):
     verdict = await Guard(HOUSE, lambda: POLICY, Memory(failure)).decide(attempt(number="911"))
     assert (verdict.reason, verdict.allowed, verdict.lease_seconds) == (Reason.EMERGENCY, True, None)
+
+
+async def test_an_emergency_does_not_wait_for_a_database_that_is_locked(monkeypatch):
+    class Locked:
+        def record(self, verdict):
+            return asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr("fraudguard.guard.EMERGENCY_SECONDS", 0.01)
+    verdict = await asyncio.wait_for(Guard(HOUSE, lambda: POLICY, Locked()).decide(attempt(number="911")), 5)
+    assert (verdict.reason, verdict.allowed) == (Reason.EMERGENCY, True)
 
 
 def test_an_emergency_goes_by_a_trunk_that_nobody_configured():
