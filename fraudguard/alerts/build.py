@@ -15,7 +15,6 @@ from fraudguard.alerts.command import CommandChannel
 from fraudguard.alerts.journal import JournalChannel
 from fraudguard.alerts.mail import MailChannel, compose
 from fraudguard.alerts.routes import DEFAULT_CHANNEL
-from fraudguard.alerts.secrets import read_secret
 from fraudguard.alerts.webhook import WebhookChannel
 from fraudguard.clock import Clock
 from fraudguard.config import AppriseChannel as AppriseSettings
@@ -25,6 +24,7 @@ from fraudguard.config import Settings
 from fraudguard.config import SmtpChannel as SmtpSettings
 from fraudguard.config import WebhookChannel as WebhookSettings
 from fraudguard.errors import ConfigError
+from fraudguard.secretfile import read_secret_file
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _SAMPLE = Message("sample", "sample", "notice", "sample", "sample", {})
@@ -60,7 +60,7 @@ class _Builder:
             case AppriseSettings() as apprise:
                 where = f"{self._where}.urls_file"
                 return AppriseChannel(
-                    open_services(read_secret(self._folder / apprise.urls_file, where=where), where=where)
+                    open_services(read_secret_file(self._folder / apprise.urls_file, where=where), where=where)
                 )
 
     def _mail(self, smtp: SmtpSettings) -> Channel:
@@ -118,7 +118,7 @@ class _Builder:
         return CommandChannel((found, *command.argv[1:]), command.timeout_seconds)
 
     def _secret(self, path: Path | None, key: str) -> SecretStr | None:
-        return None if path is None else read_secret(self._folder / path, where=f"{self._where}.{key}")
+        return None if path is None else read_secret_file(self._folder / path, where=f"{self._where}.{key}")
 
     def _tls(self, ca_file: Path | None) -> ssl.SSLContext:
         try:

@@ -15,6 +15,7 @@ from fraudguard import __version__
 from fraudguard.config import Ami, Settings
 from fraudguard.dialplan.render import digest, environment
 from fraudguard.errors import ConfigError, InputError, UnreachableError
+from fraudguard.secretfile import read_secret_file
 
 TEMPLATE = "manager.conf.j2"
 
@@ -142,14 +143,8 @@ def read_secret(settings: Settings, name: str) -> str:
     if path is None:
         assert ami.secret is not None  # the settings were checked: one of the two
         return _usable(ami.secret.get_secret_value(), f"ami.{name}.secret")
-    try:
-        text = path.read_text(encoding="ascii", errors="surrogateescape")
-    except OSError as error:
-        fix = "make it with 'fraudguard dialplan install'" if isinstance(error, FileNotFoundError) else "check its mode"
-        raise ConfigError(
-            f"the secret {path} cannot be read: {error.strerror}", where=f"ami.{name}.secret_file", fix=fix
-        ) from None
-    return _usable(text.strip(), str(path))
+    where, fix = f"ami.{name}.secret_file", "make it with 'fraudguard dialplan install'"
+    return _usable(read_secret_file(path, where=where, fix=fix).get_secret_value(), str(path))
 
 
 def make_secret(path: Path, owner: Path) -> bool:

@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
+import structlog
 from command_line import CommandLine
 
 from fraudguard.ami.events import EVENTS
@@ -172,3 +173,12 @@ def test_the_reference_names_the_events_rights_and_actions():
     assert named(actions) >= set(manager.ACTIONS)
     for line in (f"read = {','.join(manager.READ)}", f"write = {','.join(manager.WRITE)}"):
         assert f"| `{line}` |" in page
+
+
+def test_a_secret_that_everybody_may_read_is_told(fraudguard, tmp_path):
+    settings = load(fraudguard.config)
+    (tmp_path / "ami.secret").write_text("from-file\n")
+    (tmp_path / "ami.secret").chmod(0o644)
+    with structlog.testing.capture_logs() as said:
+        assert manager.read_secret(settings, "asterisk") == "from-file"
+    assert [line["event"] for line in said] == ["secret is readable by everybody"]

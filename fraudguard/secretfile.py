@@ -16,8 +16,11 @@ SECRET_LIMIT = 65_536
 log = structlog.get_logger()
 
 
-def read_secret(path: Path, *, where: str) -> SecretStr:
-    """Return the text of a file without the white space around it. Raises ConfigError naming the key `where`."""
+def read_secret_file(path: Path, *, where: str, fix: str = "check its path, owner and mode") -> SecretStr:
+    """Return the text of a file without the white space around it.
+
+    Raises ConfigError naming the key `where`; `fix` says what to do about a file that is not there.
+    """
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(path.stat().st_mode)
@@ -26,7 +29,8 @@ def read_secret(path: Path, *, where: str) -> SecretStr:
     except (OSError, UnicodeDecodeError) as error:
         # The text of a decoding error shows what is in the file.
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigError(f"{path} cannot be read: {why}", where=where, fix="check its path, owner and mode") from None
+        fix = fix if isinstance(error, FileNotFoundError) else "check its path, owner and mode"
+        raise ConfigError(f"{path} cannot be read: {why}", where=where, fix=fix) from None
     if not text or len(content) > SECRET_LIMIT:
         what = "is empty" if not text else f"is larger than {SECRET_LIMIT} bytes"
         raise ConfigError(f"{path} {what}", where=where, fix="write the secret into it")
