@@ -124,8 +124,15 @@ class VerdictLog:
         else:
             for waiter, verdict in waiters:
                 if not waiter.done():  # its caller was cancelled
-                    self._committed(verdict)
+                    self._tell(verdict)
                     waiter.set_result(verdict)
+
+    def _tell(self, verdict: Verdict) -> None:
+        try:
+            self._committed(verdict)
+        except Exception as error:  # noqa: BLE001  whatever it is: who ends here answers no caller any more
+            message = f"verdict {verdict.call} is stored, but was not taken note of"
+            self._loop.call_exception_handler({"message": message, "exception": error})
 
 
 def _fail(waiters: Sequence[Waiter], error: BaseException, where: str) -> None:

@@ -96,6 +96,24 @@ async def test_a_verdict_is_stored_whole(log, reader):
     assert await reader.read(list_alerts) == ()
 
 
+async def test_a_listener_that_raises_keeps_no_caller_waiting(writer, reader):
+    told, complaints = [], []
+
+    def committed(one):
+        told.append(one.call)
+        raise RuntimeError("a defect")
+
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["exception"]))
+    log = VerdictLog(writer, committed=committed)
+    for calls in (("c1", "c2"), ("c3",)):  # in one batch, and after it
+        answers = await asyncio.wait_for(asyncio.gather(*(log.record(verdict(call)) for call in calls)), 10)
+        assert [answer.call for answer in answers] == list(calls)
+    await log.close()
+    assert told == ["c1", "c2", "c3"]
+    assert [str(error) for error in complaints] == ["a defect"] * 3
+    assert len(await reader.read(list_attempts)) == 3
+
+
 async def test_a_bad_number_keeps_its_reason(log, reader):
     bad = BadNumber("*67", "it holds characters other than digits")
     await log.record(verdict(reason=Reason.BAD_NUMBER, number=bad, rate=None))
