@@ -7,6 +7,7 @@ import getpass
 import json
 import os
 import sqlite3
+import sys
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,10 +16,10 @@ from typing import Any, TypeVar
 
 import rich_click as click
 from rich.console import Console
-from rich.table import Table
 
 from fraudguard import config
 from fraudguard.agi.outbound import MAX_TEXT
+from fraudguard.cli.tables import GAP, Column, empty_table, fit
 from fraudguard.clock import Clock, Millis, SystemClock, format_instant, parse_instant
 from fraudguard.config import Settings
 from fraudguard.errors import InputError
@@ -124,20 +125,30 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """Print rows as a table, or `empty` when there are none. Plain text, never wrapped away, when not a terminal."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*("" if cell is None else printable(str(cell)) for cell in row))
-    if not table.row_count:
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str, spare: Sequence[str] = ()
+) -> None:
+    """Print rows as a table, or `empty` when there are none. Plain text, never wrapped, when not a terminal.
+
+    A terminal that is too narrow is spared the columns in `spare`, the first of them first, and is told so.
+    """
+    texts = [["" if cell is None else printable(str(cell)) for cell in row] for row in rows]
+    if not texts:
         click.echo(empty)
         return
-    console = Console(highlight=False, markup=False)
+    whole = [Column(heading, [row[index] for row in texts]) for index, heading in enumerate(columns)]
+    console = Console(highlight=False, markup=False, emoji=False)
+    room = console.width if console.is_terminal else sys.maxsize  # a pipe has no edge to wrap at
+    shown, widths = fit(whole, room, spare=spare)
+    table = empty_table(shown, widths)
+    for cells in zip(*(column.cells for column in shown), strict=True):
+        table.add_row(*cells)
     if not console.is_terminal:
-        console.width = 240  # a pipe has no edge to wrap at
+        console.width = sum(widths) + GAP * len(widths)
     console.print(table)
+    headings = {column.heading for column in shown}
+    if missing := [column.heading for column in whole if any(column.cells) and column.heading not in headings]:
+        click.echo(f"no room for: {', '.join(missing)}. A wider terminal shows them, and --json.")
 
 
 def printable(text: str, *, lines: bool = False) -> str:

@@ -79,7 +79,7 @@ def _show_attempts(app: App, rulings: tuple[Ruling, ...], *, as_json: bool) -> N
         for ruling in rulings
     ]
     columns = ("at", "tenant", "account", "source", "dialled", "number", "destination", "a minute", "verdict", "reason")
-    print_table(columns, rows, empty="no attempts")
+    print_table(columns, rows, empty="no attempts", spare=("tenant", "dialled", "source"))
 
 
 def _show_refusals(app: App, refusals: tuple[Refusals, ...], *, as_json: bool) -> None:
@@ -116,4 +116,4 @@ def _show_refusals(app: App, refusals: tuple[Refusals, ...], *, as_json: bool) -
         for entry in refusals
     ]
     columns = ("tries", "tenant", "account", "number", "destination", "a minute", "reason", "last")
-    print_table(columns, rows, empty="nothing was refused")
+    print_table(columns, rows, empty="nothing was refused", spare=("tenant",))

@@ -11,7 +11,6 @@ from typing import Any
 import rich_click as click
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from fraudguard.cli.app import (
@@ -25,6 +24,7 @@ from fraudguard.cli.app import (
     show_instant,
     show_money,
 )
+from fraudguard.cli.tables import Column, empty_table, fit_lines
 from fraudguard.clock import Millis, format_instant, parse_instant
 from fraudguard.ledger.records import Call, State
 from fraudguard.money import Micros, format_amount
@@ -53,6 +53,9 @@ _COLUMNS = (
     "why",
 )
 _RIGHT = frozenset({"a minute", "seconds", "cost"})
+_SPARE = ("began", "trunk", "tenant")
+_CUT = frozenset({"destination"})
+"""What a narrow terminal is spared in the live table, in this order, and what may be cut short in it."""
 
 
 @click.command(epilog=examples("calls", "calls --live", "calls --since 2026-11-22 --tenant acme --json"))
@@ -84,7 +87,12 @@ def calls(
     if as_json:
         print_json([_document(call, now, app.settings.currency) for call in found])
         return
-    print_table(_COLUMNS, [_cells(call, now) for call in found], empty="no live calls" if live else "no calls")
+    print_table(
+        _COLUMNS,
+        [_cells(call, now) for call in found],
+        empty="no live calls" if live else "no calls",
+        spare=("trunk", "tenant", "state", "a minute"),
+    )
     if live and found:
         click.echo(summary(found, now, app.settings.currency))
 
@@ -96,19 +104,25 @@ async def _watch(app: App, wanted: Filter, most: int, console: Console) -> None:
         with Live(console=console, auto_refresh=False) as view:
             while True:
                 found = await reader.read(partial(list_calls, wanted=wanted, limit=most))
-                view.update(live_view(found, app.clock.now(), currency, lines=console.height), refresh=True)
+                view.update(_drawn(found, app.clock.now(), currency, console), refresh=True)
                 await asyncio.sleep(REFRESH_SECONDS)
 
 
-def live_view(calls: Sequence[Call], now: Millis, currency: str, *, lines: int) -> RenderableType:
-    """Return the table of live calls as it stands at `now`, the dearest first, in so many lines of a terminal."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in _COLUMNS:
-        table.add_column(column, no_wrap=True, justify="right" if column in _RIGHT else "left")
+def _drawn(calls: Sequence[Call], now: Millis, currency: str, console: Console) -> RenderableType:
+    return live_view(calls, now, currency, lines=console.height, width=console.width)
+
+
+def live_view(calls: Sequence[Call], now: Millis, currency: str, *, lines: int, width: int) -> RenderableType:
+    """Return the table of live calls as it stands at `now`, the dearest first, in a terminal of this size."""
     room = max(1, lines - _AROUND_LINES)
-    for call in sorted(calls, key=lambda call: call.cost_at(now) or 0, reverse=True)[:room]:
+    dearest = sorted(calls, key=lambda call: call.cost_at(now) or 0, reverse=True)[:room]
+    rows = [[printable(str(cell or "")) for cell in _cells(call, now)] for call in dearest]
+    whole = [Column(heading, [row[i] for row in rows], heading in _RIGHT) for i, heading in enumerate(_COLUMNS)]
+    shown, widths = fit_lines(whole, width, spare=_SPARE, cut=_CUT)
+    table = empty_table(shown, widths, one_line=True)
+    for call, *cells in zip(dearest, *(column.cells for column in shown), strict=True):
         style = "" if call.call else "bold red"  # nobody allowed it
-        table.add_row(*(Text(printable(str(cell or ""))) for cell in _cells(call, now)), style=style)
+        table.add_row(*(Text(cell) for cell in cells), style=style)
     parts: list[RenderableType] = [Text(summary(calls, now, currency), style="bold"), table]
     if len(calls) > room:
         parts.append(Text(f"and {len(calls) - room} more", style="dim"))

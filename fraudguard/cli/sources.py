@@ -58,7 +58,9 @@ def sources(
         print_json([_document(source) for source in found])
         return
     columns = ("account", "address", "asterisk", "first", "last", "succeeded", "calls", "failed", "how")
-    print_table(columns, [_cells(source) for source in found], empty="nobody yet")
+    print_table(
+        columns, [_cells(source) for source in found], empty="nobody yet", spare=("asterisk", "first", "succeeded")
+    )
 
 
 def _cells(source: Source) -> tuple[object, ...]:

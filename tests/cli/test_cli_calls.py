@@ -88,10 +88,10 @@ def test_the_cost_ticks_and_ringing_is_free():
     assert summary(calls, NOW + 31_000, "USD") == "3 live, 2 up, 3.01 USD so far, 0.10 USD a second"
 
 
-def shown(calls, lines=40):
-    console = Console(width=200, height=lines, highlight=False, markup=False, emoji=False)
+def shown(calls, lines=40, width=200):
+    console = Console(width=width, height=lines, highlight=False, markup=False, emoji=False)
     with console.capture() as capture:
-        console.print(live_view(calls, NOW + 31_000, "USD", lines=lines))
+        console.print(live_view(calls, NOW + 31_000, "USD", lines=lines, width=width))
     return capture.get()
 
 
@@ -102,6 +102,16 @@ def test_the_live_table_shows_the_dearest_and_fits_the_terminal():
     assert "and 25 more" in text
     assert [line.split()[3] for line in text.splitlines()[2:7]] == ["a00", "a01", "a02", "a03", "a04"]
     assert len(text.splitlines()) < 10
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_a_narrow_terminal_keeps_what_matters_of_a_live_call_whole(width):
+    rate = PRICE._replace(destination="International networks, satellite")
+    text = shown([call("1", account="erin-204", number="+8821234567890", rate=rate)], width=width)
+    heading, row = text.splitlines()[1:3]
+    assert "…" not in heading
+    for kept in ("up", "erin-204", "+8821234567890", "6.00", "30", "3.01", "ok"):
+        assert kept in row.split()
 
 
 def test_what_callers_chose_cannot_command_the_terminal(stored):
