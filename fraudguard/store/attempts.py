@@ -9,6 +9,7 @@ from typing import Any
 from fraudguard.clock import Millis
 from fraudguard.money import Micros
 from fraudguard.policy import Outcome, Reason, Ruling
+from fraudguard.store.rows import narrowed
 
 LIST_LIMIT = 100
 """How many rows a listing returns unless told otherwise."""
@@ -76,14 +77,7 @@ def list_refusals(
 
 
 def _where(wanted: Filter) -> tuple[str, list[str | int]]:
-    conditions = ["at >= ?"]
-    parameters: list[str | int] = [wanted.since or 0]
-    if wanted.tenant is not None:
-        conditions.append("tenant = ?")
-        parameters.append(wanted.tenant)
-    if wanted.account is not None:
-        conditions.append("account = ?")
-        parameters.append(wanted.account)
+    conditions, parameters = narrowed("at", wanted.since, tenant=wanted.tenant, account=wanted.account)
     if wanted.refused:
         conditions.append("outcome = 'nowhere'")
     return " AND ".join(conditions), parameters

@@ -12,7 +12,7 @@ from fraudguard.clock import Millis
 from fraudguard.ledger.records import Admission, Call, Leg, State
 from fraudguard.policy.records import Outcome
 from fraudguard.rating.rate import Rate
-from fraudguard.store.rows import Row, chunks, placeholders, storable
+from fraudguard.store.rows import Row, chunks, narrowed, placeholders, storable
 
 LIST_LIMIT = 100
 """How many rows a listing returns unless told otherwise."""
@@ -108,14 +108,7 @@ def admissions(connection: sqlite3.Connection, now: Millis) -> tuple[Admission, 
 
 
 def _where(wanted: Filter) -> tuple[str, list[str | int]]:
-    conditions = ["began_at >= ?"]
-    parameters: list[str | int] = [wanted.since or 0]
-    if wanted.tenant is not None:
-        conditions.append("tenant = ?")
-        parameters.append(wanted.tenant)
-    if wanted.account is not None:
-        conditions.append("account = ?")
-        parameters.append(wanted.account)
+    conditions, parameters = narrowed("began_at", wanted.since, tenant=wanted.tenant, account=wanted.account)
     if wanted.live is not None:
         conditions.append("state <> 'ended'" if wanted.live else "state = 'ended'")
     return " AND ".join(conditions), parameters

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any, TypeAlias
 
+from fraudguard.clock import Millis
+
 Row: TypeAlias = tuple[Any, ...]
 
 TEXT_LIMIT = 255
@@ -29,6 +31,15 @@ def chunks(statement: Callable[[int], str], rows: Sequence[Row]) -> Iterator[tup
             size //= 2
         yield statement(size), tuple(chain.from_iterable(rows[start : start + size]))
         start += size
+
+
+def narrowed(instant: str, since: Millis | None, **wanted: str | None) -> tuple[list[str], list[str | int]]:
+    """Return conditions, and their parameters: the column `instant` not before `since`, the others as wanted.
+
+    None wants anything. The names of columns are ours, never somebody's input.
+    """
+    columns = {name: value for name, value in wanted.items() if value is not None}
+    return [f"{instant} >= ?", *(f"{name} = ?" for name in columns)], [since or 0, *columns.values()]
 
 
 def placeholders(columns: Sequence[str], rows: int) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 
 from fraudguard.clock import Millis
 from fraudguard.detect.sources import FAILURES, Sighting, SightingKind
-from fraudguard.store.rows import chunks, placeholders, storable
+from fraudguard.store.rows import chunks, narrowed, placeholders, storable
 
 LIST_LIMIT = 100
 """How many rows a listing returns unless told otherwise."""
@@ -113,12 +113,7 @@ def list_sources(
     limit: int = LIST_LIMIT,
 ) -> tuple[Source, ...]:
     """Return the sources that pass the filter, by `order`, the highest first."""
-    conditions = ["last_at >= ?"]
-    parameters: list[str | int] = [wanted.since or 0]
-    for column, text in (("account", wanted.account), ("address", wanted.address)):
-        if text is not None:
-            conditions.append(f"{column} = ?")
-            parameters.append(text)
+    conditions, parameters = narrowed("last_at", wanted.since, account=wanted.account, address=wanted.address)
     if wanted.failing:
         conditions.append(f"{_FAILED} > 0")
     rows = connection.execute(
