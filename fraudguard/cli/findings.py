@@ -16,7 +16,10 @@ from typing import Final
 
 from pydantic import BaseModel
 
+from fraudguard.alerts.build import build_channels
+from fraudguard.alerts.routes import build_routes
 from fraudguard.cli.app import App
+from fraudguard.clock import Clock
 from fraudguard.config import Settings
 from fraudguard.dialplan import names
 from fraudguard.dialplan.check import check
@@ -182,8 +185,16 @@ def reachable(host: str) -> str:
     return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  (no binding)
 
 
-def alert_channels(settings: Settings) -> Iterator[Finding]:
-    """Does an alert reach anybody?"""
+def alert_channels(settings: Settings, clock: Clock) -> Iterator[Finding]:
+    """Can the service start with what is configured, and does an alert reach anybody?"""
+    paths = [path for key, path in _secret_paths(settings) if key.startswith("alerts.")]
+    if all(os.access(path, os.R_OK) for path in paths):  # what cannot be read is told of by itself
+        try:
+            build_channels(settings, clock)
+            build_routes(settings)
+        except FraudguardError as error:
+            yield of_error("alerts", error)
+            return
     told = {name: channel.type for name, channel in settings.alerts.channels.items() if channel.type != "log"}
     if told:
         listed = ", ".join(f"{name} ({type_})" for name, type_ in sorted(told.items()))
@@ -195,13 +206,18 @@ def alert_channels(settings: Settings) -> Iterator[Finding]:
 
 def secret_files(settings: Settings) -> Iterator[Finding]:
     """Can somebody else read what should be secret?"""
+    for key, path in _secret_paths(settings):
+        yield _secret_file(key, path)
+
+
+def _secret_paths(settings: Settings) -> Iterator[tuple[str, Path]]:
     sections: dict[str, BaseModel] = {f"ami.{name}": ami for name, ami in settings.ami.items()}
     sections |= {f"alerts.channels.{name}": channel for name, channel in settings.alerts.channels.items()}
     for section, values in sorted(sections.items()):
         for key in type(values).model_fields:
             path = getattr(values, key)
             if isinstance(path, Path) and key != "ca_file":
-                yield _secret_file(f"{section}.{key}", settings.path.parent / path)
+                yield f"{section}.{key}", settings.path.parent / path
 
 
 def _secret_file(key: str, path: Path) -> Finding:

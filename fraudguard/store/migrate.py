@@ -59,6 +59,8 @@ def packaged() -> tuple[Migration, ...]:
 def verify(connection: sqlite3.Connection, path: Path) -> None:
     """Raise StoreError unless the database has exactly the schema that this program was written for."""
     done = _check(connection, path, packaged())
+    if not done:  # the service refuses it too: all that operators had set is gone
+        raise StoreError("is empty", where=str(path), fix="restore a backup, or remove it and run 'fraudguard init'")
     if done < len(packaged()):
         raise StoreError(
             f"has schema {done}, this program needs {len(packaged())}",

@@ -66,6 +66,28 @@ def test_a_configuration_that_cannot_be_used_is_the_only_finding(fraudguard):
     assert "did you mean currency?" in examined(fraudguard)["configuration"]["what"]
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[alerts.channels.c]\ntype = "command"\nargv = ["/no/such"]\n', "is no program that can be run"),
+        ('[alerts.channels.c]\ntype = "log"\n[[alerts.routes]]\nchannels = ["d"]\n', "unknown channel 'd'"),
+    ],
+)
+def test_alerts_with_which_the_service_would_not_start_are_a_fault(site, text, told):
+    site.config.write_text(site.config.read_text() + text)
+    found = examined(site)["alerts"]
+    assert found["grade"] == "fault"
+    assert told in found["what"]
+
+
+def test_an_empty_database_is_not_to_be_started_with(site):
+    for file in site.config.parent.glob("*.db*"):
+        file.unlink()
+    (site.config.parent / "fraudguard.db").touch()
+    found = examined(site)["database"]
+    assert (found["grade"], "init" in found["fix"]) == ("fault", True)
+
+
 def test_what_is_missing_is_named(empty):
     empty.config.write_text(empty.config.read_text().replace("[ami.asterisk]", "[ami.other]"))
     (empty.config.parent / "ami.secret").chmod(0o644)
