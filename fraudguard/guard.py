@@ -8,7 +8,6 @@ and the store, behind ports.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -19,16 +18,15 @@ from fraudguard.numbering import BadNumber, Kind, Number
 from fraudguard.policy import Attempt, PolicyIndex, Reason, Verdict, rules
 from fraudguard.rating import Rate
 
-EMERGENCY_SECONDS = 0.5
-"""How long an emergency call waits for its record: with the database locked, the wait for the lock ends after the
-request's deadline, and the call would get no verdict."""
-
 
 class Recorder(Protocol):
     """Where verdicts go before they are answered."""
 
     def record(self, verdict: Verdict) -> Awaitable[Verdict]:
-        """Return what gives the verdict back once it is committed. This, or that, raises StoreError."""
+        """Record, and return what gives the verdict back once it is committed. This, or that, raises StoreError.
+
+        The work begins with the call, whether or not anybody awaits what is returned.
+        """
         ...
 
 
@@ -51,17 +49,18 @@ class Guard:
         """Decide now; what is returned gives the verdict once it is committed.
 
         Raises as `judge` does, or when awaited StoreError: without a verdict nothing may be allowed. Only an
-        emergency call goes even when it cannot be recorded, or not soon.
+        emergency call does not wait for its record, and goes without one.
         """
         verdict = judge(self._house, self._policy(), attempt, self._new_call())
         if verdict.reason is Reason.EMERGENCY:
-            return self._whatever_the_record(verdict)
+            return self._at_once(verdict)
         return self._recorder.record(verdict)
 
-    async def _whatever_the_record(self, verdict: Verdict) -> Verdict:
-        with suppress(Exception):  # the store has its own voice; nothing it says may hold an ambulance back
-            async with asyncio.timeout(EMERGENCY_SECONDS):
-                await self._recorder.record(verdict)
+    async def _at_once(self, verdict: Verdict) -> Verdict:
+        with suppress(
+            Exception
+        ):  # the store has its own voice; nothing it says or waits for may hold an ambulance back
+            self._recorder.record(verdict)
         return verdict
 
 

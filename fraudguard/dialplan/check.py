@@ -128,6 +128,8 @@ def _missing_targets(dialplan: Dialplan) -> Iterator[Finding]:
 
 def _target(step: Step) -> str:
     """Where a step jumps: 'context,extension,priority', a label, or '' when it does not."""
+    if step.argument == names.BACK_TO_DIAL:
+        return ""  # to whoever asked
     if step.application == "GotoIf":
         return step.argument.rpartition("?")[2]
     return step.argument if step.application in {"Goto", "Gosub"} else ""
@@ -191,6 +193,8 @@ def _unleased_dials(dialplan: Dialplan) -> Iterator[Finding]:
         )
         if not decided:
             yield Finding(step.line, f"{step} is reached without asking the guard", _ANEW)
+        if not step.apart:
+            yield Finding(step.line, f"{step} can be fallen into from another extension", _ANEW)
 
 
 def _uncleared_questions(dialplan: Dialplan) -> Iterator[Finding]:

@@ -58,4 +58,12 @@ CUSTOMER: Final = "FRAUDGUARD_CUSTOMER"  # the tenant, filtered
 SOURCE: Final = "FRAUDGUARD_SOURCE"
 CALLER: Final = "FRAUDGUARD_CALLER"  # the extension that called Gosub(fraudguard,..), untouched
 CALLERID: Final = "FRAUDGUARD_CALLERID"  # what the phone says of itself, untouched
-LOCALS: Final = (DIALLED, DIGITS, DROPPED, ASKED, ACCOUNT, CUSTOMER, SOURCE, CALLER, CALLERID)
+FORM: Final = "FRAUDGUARD_FORM"  # what asked: 'dials' for the included form, which is sent on to its Dial
+LOCALS: Final = (DIALLED, DIGITS, DROPPED, ASKED, ACCOUNT, CUSTOMER, SOURCE, CALLER, CALLERID, FORM)
+
+DIAL_PRIORITY: Final = 1001
+"""Where an included trunk dials. Not 2: an operator's own extension that has a priority 1 only would fall through to
+it, past the guard, because Asterisk looks for each priority anew, in the included contexts too."""
+
+BACK_TO_DIAL: Final = f"${{STACK_PEEK(1,c)}},${{{DIGITS}}},{DIAL_PRIORITY}"
+"""The way there, from the decision: the extension that asked, which has digits and plus only where it was allowed."""

@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from fraudguard.dialplan import names
+
 _CONTEXT = re.compile(r"\[([A-Za-z0-9_-]{1,79})\]")
 _INCLUDE = re.compile(r"include => ([A-Za-z0-9_-]+)")
 _EXTENSION = re.compile(r"exten => ([^,\s]+),1,(\w+)\((.*)\)")
-_SAME = re.compile(r" same => n(?:\((\w+)\))?,(\w+)\((.*)\)")
+_SAME = re.compile(rf" same => (?:(n)|{names.DIAL_PRIORITY})(?:\((\w+)\))?,(\w+)\((.*)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +28,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One priority: an application with its argument as written."""
+    """One priority: an application with its argument as written. `apart` says that none leads to it by itself."""
 
     line: int
     application: str
     argument: str
     label: str = ""
+    apart: bool = False
 
     def __str__(self) -> str:
         return f"{self.application}({self.argument})"
@@ -97,8 +100,9 @@ class _Reader:
             step = Step(number, application, argument)
             self._context.extensions.append(Extension(pattern, number, [step]))
         elif (same := _SAME.fullmatch(line)) and self._context.extensions:
-            label, application, argument = same.groups()
-            self._context.extensions[-1].steps.append(Step(number, application, argument, label or ""))
+            following, label, application, argument = same.groups()
+            step = Step(number, application, argument, label or "", apart=following is None)
+            self._context.extensions[-1].steps.append(step)
         else:
             self._complain(number, f"{line[:60]!r} is not a line that fraudguard writes")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -37,10 +37,14 @@ class _Kept:
 
 
 class Admissions:
-    """What was allowed, until it can no longer be dialled. `sole` is the only Asterisk there is, '' with several."""
+    """What was allowed, until it can no longer be dialled.
 
-    def __init__(self, sole: str, limit: int = LIMIT) -> None:
+    `sole` is the only Asterisk there is, '' with several, all of which are `asterisks`.
+    """
+
+    def __init__(self, sole: str, asterisks: Collection[str] = (), limit: int = LIMIT) -> None:
         self._sole = sole
+        self._asterisks = asterisks
         self._limit = limit
         self._kept: dict[tuple[str, str], _Kept] = {}  # by Asterisk and verdict, oldest first
         self._by_chain: dict[Chain, list[_Kept]] = {}
@@ -52,7 +56,15 @@ class Admissions:
     def add(self, admission: Admission) -> None:
         """Keep it. Once is enough: the same verdict again changes nothing."""
         # With one Asterisk every verdict is about it, under whatever name its dialplan goes.
-        asterisk = self._sole or admission.asterisk
+        if self._sole:
+            self._add(admission, self._sole)
+        elif admission.asterisk in self._asterisks or not self._asterisks:
+            self._add(admission, admission.asterisk)
+        else:  # of one of them, and a call that was allowed is not to be hung up
+            for asterisk in self._asterisks:
+                self._add(admission, asterisk)
+
+    def _add(self, admission: Admission, asterisk: str) -> None:
         key = (asterisk, admission.call)
         if key in self._kept:
             return
@@ -115,7 +127,8 @@ class Admissions:
         """Return what was admitted within a time without a leg having been seen, once."""
         found = []
         for kept in self._kept.values():
-            if kept.key[0] == asterisk and not kept.dialled and since <= kept.admission.at <= until:
+            known = bool(self._sole) or kept.admission.asterisk == asterisk
+            if kept.key[0] == asterisk and known and not kept.dialled and since <= kept.admission.at <= until:
                 kept.dialled = True
                 found.append(kept.admission)
         return tuple(found)

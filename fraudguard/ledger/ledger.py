@@ -49,6 +49,9 @@ LEASE_SLACK_MILLIS: Final = 2_000
 MISSED_MILLIS: Final = 5_000
 """How long after an interruption a verdict given during it may still be dialled by, before it counts as missed."""
 
+OVERDUE_MILLIS: Final = 60_000
+"""How long after its lease a call may still be said to be up, before it is taken to have ended then."""
+
 CALLED: Final = frozenset({"AppDial", "AppDial2", "AppQueue"})
 """The applications that Asterisk shows for a channel that is being called, or was (app_dial.c, dial.c, app_queue.c).
 A channel that came in never shows one of them."""
@@ -75,19 +78,28 @@ class _Entry:
 
 
 class Ledger:
-    """Follows the calls of every Asterisk. `sole` is the name of the only one configured, '' with several.
+    """Follows the calls of every Asterisk. `sole` is the name of the only one configured, '' with several, and
+    `asterisks` are all that are: a verdict for one that nobody knows may be of any of them.
 
     `price` says what a call without a verdict costs.
     """
 
-    def __init__(self, house: House, sole: str, price: Price = lambda _trunk, _number: None) -> None:
+    def __init__(
+        self,
+        house: House,
+        sole: str,
+        price: Price = lambda _trunk, _number: None,
+        *,
+        asterisks: Sequence[str] = (),
+    ) -> None:
         self._house = house
-        self._admissions = Admissions(sole)
+        self._admissions = Admissions(sole, asterisks)
         self._judge = Judge(house, self._admissions, price)
         self._entries: dict[Key, _Entry] = {}  # by uniqueid: live calls, and ended ones until they are settled
         self._by_channel: dict[Key, Key] = {}  # their channels' names
         self._ended: deque[tuple[Millis, Key]] = deque()
         self._gaps: deque[_Gap] = deque()
+        self._look_for_overdue_at: Millis = 0
 
     # -- what is allowed
 
@@ -290,9 +302,29 @@ class Ledger:
             ended_at = min(now, answered_at + call.lease_seconds * 1000 + LEASE_SLACK_MILLIS)
         return _ended(replace(call, answered_at=answered_at, reconstructed=True), ended_at)
 
+    def _overdue(self, now: Millis) -> tuple[Call, ...]:
+        """End the calls whose lease ran out long ago: the link that would have told of their end may be gone."""
+        if now < self._look_for_overdue_at:
+            return ()
+        self._look_for_overdue_at = now + OVERDUE_MILLIS // 2
+        ended = []
+        for key, entry in self._entries.items():
+            call = entry.call
+            if call.state is not State.UP or call.lease_seconds is None:
+                continue
+            assert call.answered_at is not None
+            if call.answered_at + call.lease_seconds * 1000 + LEASE_SLACK_MILLIS + OVERDUE_MILLIS < now:
+                self._vanish(key, entry, now)
+                ended.append(entry.call)
+        return tuple(ended)
+
     def _vanish(self, key: Key, entry: _Entry, now: Millis) -> None:
         entry.vanished = entry.call
         self._end(key, entry, self._ended_unseen(entry.call, now), now)
+
+    def looks_into(self, asterisk: str) -> bool:
+        """Say whether an interruption of this Asterisk is still looked into by `settle`."""
+        return any(gap.asterisk == asterisk for gap in self._gaps)
 
     # -- what is left
 
@@ -302,6 +334,7 @@ class Ledger:
         To be called every second. A call without a record is not compared, nor is one that was reconstructed.
         """
         changes = [Changes(self._missed(gap)) for gap in self._gaps_due(now)]
+        changes += [Changes((call,)) for call in self._overdue(now)]
         self._admissions.forget(now)
         while self._ended and (self._ended[0][0] <= now or len(self._ended) > ENDED_LIMIT):
             _, key = self._ended.popleft()

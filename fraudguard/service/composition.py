@@ -100,17 +100,7 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
         stack.push_async_callback(verdicts.close)
         guard = Guard(house, policy.current, meter.measuring(verdicts))
 
-        server = AgiServer(
-            outbound.routes(guard, clock),
-            host=settings.agi.host,
-            port=settings.agi.port,
-            allow=settings.agi.allow,
-            deadline=settings.agi.deadline_seconds,
-            sessions=settings.agi.sessions,
-        )
-        await server.start()
-        stack.push_async_callback(server.stop)
-
+        server = await stack.enter_async_context(_answering(settings, clock, guard))
         pruning = prune_hourly(writer, settings.retention, clock, pruned=_tell_pruned, failed=meter.store.failed)
         background(stack, pruning, "retention")
 
@@ -129,6 +119,23 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
         stack.callback(Watchdog.started().stop)
         missing = tuple(sorted(decks - policy.current().decks.keys()))
         yield Service(server.address, http, missing, partial(_summary, followed, clock, settings.currency))
+
+
+@asynccontextmanager
+async def _answering(settings: Settings, clock: Clock, guard: Guard) -> AsyncIterator[AgiServer]:
+    server = AgiServer(
+        outbound.routes(guard, clock),
+        host=settings.agi.host,
+        port=settings.agi.port,
+        allow=settings.agi.allow,
+        deadline=settings.agi.deadline_seconds,
+        sessions=settings.agi.sessions,
+    )
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
 
 
 @asynccontextmanager

@@ -53,12 +53,12 @@ class Desk:
 
     def committed(self, verdict: Verdict) -> None:
         """A verdict is stored and about to be given."""
-        self._meter.committed(verdict)
         attempt = verdict.facts.attempt
-        if not verdict.allowed:
+        if self._follows and verdict.allowed:
+            self._ledger.admit(verdict)  # before anything that may fail: an allowed call is hung up if it is not known
+        elif not verdict.allowed:
             self._wake_outbox()  # its alert was stored with it
-        elif self._follows:
-            self._ledger.admit(verdict)
+        self._meter.committed(verdict)
         address = without_port(attempt.source)
         if address:
             kind = SightingKind.CALLED

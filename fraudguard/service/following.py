@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
 from fraudguard.ami.connection import Connection
 from fraudguard.ami.events import EVENTS
 from fraudguard.ami.follower import Follower
-from fraudguard.clock import Clock
+from fraudguard.clock import Clock, Millis
 from fraudguard.config import Settings
 from fraudguard.detect.sources import SourceWatch
 from fraudguard.dialplan.manager import read_secret
@@ -30,7 +30,7 @@ from fraudguard.store.calls import admissions, followed_until, note_followed, un
 from fraudguard.store.keepers import CallKeeper, SourceKeeper
 from fraudguard.store.sources import known_sources
 
-NOTE_SECONDS = 5
+NOTE_MILLIS = 5_000
 """How often it is noted that the Asterisks are followed. After a restart, verdicts given since the note are taken for
 calls that nobody saw, unless they are found."""
 
@@ -83,8 +83,8 @@ async def following(
         )
         followers = tuple(Follower(link, ledger, desk, clock, until.get(link.name)) for link in connections)
         for follower in followers:
-            background(stack, follower.run(), f"follow {follower.connection.name}")
-        background(stack, _every_second(desk, followers, writer, clock), "settle")
+            background(stack, _keep_following(follower), f"follow {follower.connection.name}")
+        background(stack, _every_second(desk, ledger, followers, writer, clock), "settle")
         yield Following(desk, ledger, followers)
 
 
@@ -97,7 +97,7 @@ def _connection(settings: Settings, name: str, clock: Clock) -> Connection:
 
 async def _ledger(settings: Settings, clock: Clock, house: House, price: Price, reader: Reader) -> Ledger:
     sole = next(iter(settings.ami)) if len(settings.ami) == 1 else ""
-    ledger = Ledger(house, sole, price)
+    ledger = Ledger(house, sole, price, asterisks=tuple(settings.ami))
     if settings.ami:
         now = clock.now()
         ledger.restore(*await reader.read(lambda db: (admissions(db, now), unfinished_calls(db))))
@@ -106,17 +106,32 @@ async def _ledger(settings: Settings, clock: Clock, house: House, price: Price, 
     return ledger
 
 
-async def _every_second(desk: Desk, followers: Sequence[Follower], writer: Writer, clock: Clock) -> None:
+async def _keep_following(follower: Follower) -> None:
+    """Follow until cancelled, or until the login is refused. A defect of ours costs a second, not the rest of the day."""
+    while True:
+        try:
+            return await follower.run()
+        except Exception:
+            log.exception("following broke off and begins again", asterisk=follower.connection.name)
+            await asyncio.sleep(1)
+
+
+async def _every_second(
+    desk: Desk, ledger: Ledger, followers: Sequence[Follower], writer: Writer, clock: Clock
+) -> None:
     """Settle what has ended; now and then note which Asterisks are followed, so that a restart knows what it missed."""
-    for second in itertools.count():
+    noted: dict[str, Millis] = {}
+    while True:
         now = clock.now()
-        desk.settle(now)
+        try:
+            desk.settle(now)
+        except Exception:  # whatever it was: the next second has other calls to settle
+            log.exception("calls not settled")
         names = [follower.connection.name for follower in followers if follower.following]
-        if names and second % NOTE_SECONDS == 0:
+        # What an earlier interruption left to look into is not past yet: a restart has to look again.
+        until = {name: now for name in names if not ledger.looks_into(name)}
+        if any(at - noted.get(name, 0) >= NOTE_MILLIS for name, at in until.items()):
             with suppress(StoreError):  # whoever stores verdicts has said it already
-                await _note(writer, names, now)
+                await writer.transaction(partial(note_followed, until=until), patient=False)
+                noted |= until
         await asyncio.sleep(1)
-
-
-async def _note(writer: Writer, names: Sequence[str], now: int) -> None:
-    await writer.transaction(lambda db: note_followed(db, names, now), patient=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, Final
@@ -155,11 +155,11 @@ def _rate(row: Row) -> Rate | None:
     return Rate(prefix, destination, per_minute, connect_fee, minimum or 0, increment or _UNKNOWN_INCREMENT, 0)
 
 
-def note_followed(connection: sqlite3.Connection, asterisks: Iterable[str], now: Millis) -> None:
-    """Note inside the caller's transaction that every event of these Asterisks was followed up to now."""
+def note_followed(connection: sqlite3.Connection, until: Mapping[str, Millis]) -> None:
+    """Note inside the caller's transaction that every event of these Asterisks was followed up to an instant."""
     connection.executemany(
         "INSERT INTO followed VALUES (?, ?) ON CONFLICT (asterisk) DO UPDATE SET until = excluded.until",
-        [(asterisk, now) for asterisk in asterisks],
+        list(until.items()),
     )
 
 

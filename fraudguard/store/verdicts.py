@@ -141,6 +141,7 @@ def _fail(waiters: Sequence[Waiter], error: BaseException, where: str) -> None:
             # One exception each: a shared one would collect the traceback of every waiter.
             what, fix = (error.what, error.fix) if isinstance(error, StoreError) else (repr(error), "")
             waiter.set_exception(StoreError(f"the verdict is not stored: {what}", where=where, fix=fix))
+            waiter.exception()  # known from now on: an emergency call did not wait for it
 
 
 def attempt_row(verdict: Verdict) -> Row:

@@ -57,6 +57,12 @@ def test_over_the_limit_goes_nowhere_and_an_alert_is_stored(site, service, reach
     assert len(service.read("alerts", "list")) == 1
 
 
+def test_an_own_extension_with_one_priority_never_falls_through_to_the_trunk(site, service, reached):
+    assert not site.phones.dial("100").answered
+    assert reached() == []
+    assert service.read("attempts") == []
+
+
 def test_an_unknown_prefix_goes_nowhere(site, service, reached):
     assert not site.phones.dial(UNPRICED).answered
     assert reached() == []

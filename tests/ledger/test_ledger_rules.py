@@ -631,3 +631,37 @@ def test_on_a_trunk_that_cannot_be_followed_nothing_is_missed(ledger):
 
 def test_the_account_of_an_unguarded_call_is_its_callers_endpoint(ledger):
     assert only(ledger.apply(dialled())).account == "204"
+
+
+def test_a_verdict_for_an_asterisk_that_nobody_knows_may_be_of_any():
+    ledger = Ledger(HOUSE, "", price, asterisks=("pbx", "other"))
+    ledger.restore([admission(asterisk="misspelt")], [])
+    for name in ("pbx", "other"):
+        assert not ledger.apply(dialled(which=leg(asterisk=name), caller=replace(PHONE, asterisk=name))).hang_up
+    ledger.resync("pbx", [], NOW + SECOND, NOW - SECOND)
+    assert ledger.looks_into("pbx")
+    assert not ledger.looks_into("other")
+
+
+def test_a_verdict_of_one_asterisk_allows_nothing_on_another():
+    ledger = Ledger(HOUSE, "", price, asterisks=("pbx", "other"))
+    ledger.restore([admission()], [])
+    there = dialled(which=leg(asterisk="other"), caller=replace(PHONE, asterisk="other"))
+    assert ledger.apply(there).alerts
+
+
+def test_nobody_takes_an_unknown_asterisks_call_for_missed():
+    ledger = Ledger(HOUSE, "", price, asterisks=("pbx", "other"))
+    ledger.restore([admission(asterisk="misspelt")], [])
+    ledger.resync("pbx", [], NOW + SECOND, NOW)
+    assert not ledger.settle(NOW + SECOND + MISSED)
+
+
+def test_a_call_does_not_outlive_its_lease_when_nobody_tells_its_end(admitted):
+    admitted.apply(dialled())
+    admitted.apply(answered(NOW))
+    late = NOW + 600 * SECOND + LEASE_SLACK_MILLIS + module.OVERDUE_MILLIS
+    assert not admitted.settle(late)
+    assert not admitted.settle(late + 1), "it is not looked for every second"
+    call = only(admitted.settle(late + module.OVERDUE_MILLIS))
+    assert (call.state, call.reconstructed, call.seconds) == (State.ENDED, True, 602)
