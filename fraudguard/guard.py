@@ -59,7 +59,7 @@ class Guard:
     async def _at_once(self, verdict: Verdict) -> Verdict:
         with suppress(
             Exception
-        ):  # the store has its own voice; nothing it says or waits for may hold an ambulance back
+        ):  # nothing the store says, or waits for, may hold an ambulance back
             self._recorder.record(verdict)
         return verdict
 
