@@ -107,7 +107,7 @@ async def _ledger(settings: Settings, clock: Clock, house: House, price: Price, 
 
 
 async def _keep_following(follower: Follower) -> None:
-    """Follow until cancelled, or until the login is refused. A defect of ours costs a second, not the rest of the day."""
+    """Follow until cancelled, or until the login is refused. A defect of ours costs a second, not the whole day."""
     while True:
         try:
             return await follower.run()
