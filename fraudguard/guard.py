@@ -57,9 +57,7 @@ class Guard:
         return self._recorder.record(verdict)
 
     async def _at_once(self, verdict: Verdict) -> Verdict:
-        with suppress(
-            Exception
-        ):  # nothing the store says, or waits for, may hold an ambulance back
+        with suppress(Exception):  # nothing the store says, or waits for, may hold an ambulance back
             self._recorder.record(verdict)
         return verdict
 
