@@ -32,6 +32,7 @@ bench: $(VENV)/.bench-ready
 	$(BIN)/python benchmarks/rates_import.py
 	$(BIN)/python benchmarks/agi_sessions.py
 	$(BIN)/python benchmarks/ami_events.py
+	$(BIN)/python benchmarks/guarded_calls.py
 
 # Everything together with a real Asterisk, in containers; starts a Docker engine where none runs (Debian, as root).
 compose-smoke: $(VENV)/.ready
@@ -56,7 +57,7 @@ $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(INSTALL_VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[spreadsheets]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[apprise,spreadsheets]' --group dev
 	touch $@
 
 $(VENV)/.bench-ready: $(VENV)/.ready
