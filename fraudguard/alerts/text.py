@@ -36,6 +36,7 @@ HEADLINES: Final[Mapping[str, str]] = {
     AlertKind.AMI_REFUSED: "Asterisk refused fraudguard's login",
     AlertKind.AMI_LOST: "link to Asterisk lost",
     AlertKind.AMI_ABSENT: "no link to Asterisk yet",
+    AlertKind.STORE_FAILED: "the database could not be written",
     AlertKind.AMI_OVERFLOW: "events of Asterisk were dropped",
     AlertKind.TEST: "test message",
 }

@@ -34,8 +34,14 @@ _WHY_NOT: Final[Mapping[str, str]] = {
     Reason.BAD_NUMBER: "it is no number, and no grant helps. This shows why",
     Reason.UNDECIDED: "no rule decided: a defect of fraudguard, please report it. This shows more",
 }
-_LINK_KINDS: Final = frozenset(
-    {AlertKind.AMI_REFUSED, AlertKind.AMI_LOST, AlertKind.AMI_ABSENT, AlertKind.AMI_OVERFLOW}
+_DOCTOR_KINDS: Final = frozenset(
+    {
+        AlertKind.AMI_REFUSED,
+        AlertKind.AMI_LOST,
+        AlertKind.AMI_ABSENT,
+        AlertKind.AMI_OVERFLOW,
+        AlertKind.STORE_FAILED,
+    }
 )
 
 
@@ -47,14 +53,14 @@ def ways_to_allow(alert: Alert) -> tuple[Way, ...]:
         return (Way(_WHY_NOT[alert.kind], _check(alert)),)
     if alert.kind == AlertKind.UNGUARDED_CALL:
         return (Way("let the context it came from ask the guard; this shows how", "fraudguard dialplan render"),)
-    if alert.kind in _LINK_KINDS:
+    if alert.kind in _DOCTOR_KINDS:
         return (Way("this shows what is wrong", "fraudguard doctor"),)
     return ()
 
 
 def ways_to_stop(alert: Alert) -> tuple[Way, ...]:
     """Return what would refuse this and all else from the same place."""
-    if alert.kind in _LINK_KINDS or alert.kind == AlertKind.TEST:
+    if alert.kind in _DOCTOR_KINDS or alert.kind == AlertKind.TEST:
         return ()
     if alert.kind == AlertKind.UNGUARDED_CALL:  # who does not ask the guard is not stopped by a block
         return (Way("such calls are hung up on a trunk whose police is 'enforce' (fraudguard.toml)"),)

@@ -8,6 +8,7 @@ import shutil
 import socket
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -153,6 +154,8 @@ def service(settings: Settings) -> Iterator[Finding]:
             link.settimeout(ANSWER_SECONDS)
             link.sendall(request.encode())
             answer = link.recv(4096).decode(errors="replace")
+            with suppress(OSError):
+                link.sendall(b"200 result=1\n")  # as Asterisk does: else the service logs a session broken off
     except OSError as error:
         yield fault("service", f"FastAGI at {where} does not answer: {error}", "start it: fraudguard run")
         return

@@ -128,7 +128,7 @@ def _missing_targets(dialplan: Dialplan) -> Iterator[Finding]:
 
 def _target(step: Step) -> str:
     """Where a step jumps: 'context,extension,priority', a label, or '' when it does not."""
-    if step.argument == names.BACK_TO_DIAL:
+    if step.argument == names.back_to_dial():
         return ""  # to whoever asked
     if step.application == "GotoIf":
         return step.argument.rpartition("?")[2]

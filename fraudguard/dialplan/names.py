@@ -61,9 +61,13 @@ CALLERID: Final = "FRAUDGUARD_CALLERID"  # what the phone says of itself, untouc
 FORM: Final = "FRAUDGUARD_FORM"  # what asked: 'dials' for the included form, which is sent on to its Dial
 LOCALS: Final = (DIALLED, DIGITS, DROPPED, ASKED, ACCOUNT, CUSTOMER, SOURCE, CALLER, CALLERID, FORM)
 
-DIAL_PRIORITY: Final = 1001
+DIAL_PRIORITY: Final = "1001"
 """Where an included trunk dials. Not 2: an operator's own extension that has a priority 1 only would fall through to
 it, past the guard, because Asterisk looks for each priority anew, in the included contexts too."""
 
-BACK_TO_DIAL: Final = f"${{STACK_PEEK(1,c)}},${{{DIGITS}}},{DIAL_PRIORITY}"
-"""The way there, from the decision: the extension that asked, which has digits and plus only where it was allowed."""
+
+def back_to_dial() -> str:
+    """Return the way there from the decision: to the extension that asked, which where it was allowed has digits and
+    plus only.
+    """
+    return f"${{STACK_PEEK(1,c)}},${{{DIGITS}}},{DIAL_PRIORITY}"

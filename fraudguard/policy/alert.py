@@ -23,6 +23,7 @@ class AlertKind(StrEnum):
     AMI_LOST = "ami_lost"  # the link to an Asterisk is gone
     AMI_ABSENT = "ami_absent"  # an Asterisk is configured that was never linked
     AMI_OVERFLOW = "ami_overflow"  # events were dropped, and calls looked up anew
+    STORE_FAILED = "store_failed"  # the database cannot be written
     TEST = "test"  # `alerts test`
 
 
@@ -48,6 +49,7 @@ SEVERITY: Final[Mapping[str, Severity]] = {
     AlertKind.AMI_LOST: Severity.CRITICAL,
     AlertKind.AMI_ABSENT: Severity.WARNING,
     AlertKind.AMI_OVERFLOW: Severity.WARNING,
+    AlertKind.STORE_FAILED: Severity.CRITICAL,
     AlertKind.TEST: Severity.NOTICE,
 }
 """How urgent each kind is. Reasons not listed are a warning."""

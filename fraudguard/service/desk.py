@@ -16,7 +16,7 @@ from fraudguard.detect.sources import Sighting, SightingKind, SourceWatch
 from fraudguard.ledger import Changes, Ledger, State
 from fraudguard.metrics.meter import Meter
 from fraudguard.policy import Verdict
-from fraudguard.policy.alert import NewAlert
+from fraudguard.policy.alert import AlertKind, NewAlert
 from fraudguard.policy.index import without_port
 from fraudguard.store.alerts import AlertKeeper
 from fraudguard.store.keepers import CallKeeper, SourceKeeper
@@ -50,6 +50,7 @@ class Desk:
         self._meter = meter
         self._follows = follows
         self._wake_outbox = wake_outbox
+        self._store_failing = False
 
     def committed(self, verdict: Verdict) -> None:
         """A verdict is stored and about to be given."""
@@ -90,3 +91,13 @@ class Desk:
         self._calls.keep(changes.calls)  # most were counted when they ended
         for alert in changes.alerts:
             self.alert(alert)
+        self._tell_of_the_store(now)
+
+    def _tell_of_the_store(self, now: Millis) -> None:
+        """Tell once that the database cannot be written: at once in the log, and as an alert as soon as it can be."""
+        error = self._meter.store.error
+        if error and not self._store_failing:
+            kind = AlertKind.STORE_FAILED
+            log.critical("the database cannot be written: calls get no verdict", error=error)
+            self.alert(NewAlert(kind, now, fold=kind, reason=kind, details={"error": error}))
+        self._store_failing = bool(error)
