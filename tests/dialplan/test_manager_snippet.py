@@ -175,7 +175,9 @@ def test_the_reference_names_the_events_rights_and_actions():
         assert f"| `{line}` |" in page
 
 
-def test_a_secret_that_everybody_may_read_is_told(fraudguard, tmp_path):
+def test_a_secret_that_everybody_may_read_is_told(fraudguard, tmp_path, monkeypatch):
+    # A logger of its own: the module's may have been bound for good by whoever logged before.
+    monkeypatch.setattr("fraudguard.secretfile.log", structlog.wrap_logger(structlog.PrintLogger()))
     settings = load(fraudguard.config)
     (tmp_path / "ami.secret").write_text("from-file\n")
     (tmp_path / "ami.secret").chmod(0o644)
