@@ -98,9 +98,6 @@ def site() -> Iterator[Site]:
             service.cli("dialplan", "render", "--output", str(folder / "rendered.conf"))
             asterisk.load_dialplan((folder / "rendered.conf").read_text())
             yield Site(asterisk, service, Phones(int(ports["sip"]), folder / "phones"))
-        except BaseException:
-            print(service.log)
-            raise
         finally:
             service.stop()
             asterisk.stop()
