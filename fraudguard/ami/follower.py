@@ -109,7 +109,7 @@ class Follower:
                 reading.result()
             self._refuse(reading.exception())
         finally:
-            self._link_up()
+            self._call_off()
             for task in (reading, consuming, *self._hangups):
                 task.cancel()
             await asyncio.gather(reading, consuming, *self._hangups, return_exceptions=True)
@@ -120,7 +120,7 @@ class Follower:
             if item is Link.DOWN:
                 self._link_down()
             elif item is Link.UP:
-                self._link_up()
+                self._call_off()
                 await self._resync()
             elif item is Link.OVERFLOW:
                 self._tell(AlertKind.AMI_OVERFLOW)
@@ -232,13 +232,14 @@ class Follower:
         self._followed_until, self._heard_at = None, asked_at
         self.following = self._ever = True
         self._trouble = ""
-        self._link_up()
+        self._call_off()
         self._due = None
         log.info("channels listed", asterisk=self._asterisk, channels=len(found), live=len(self._ledger.live()))
 
     # -- the link itself
 
-    def _link_up(self) -> None:
+    def _call_off(self) -> None:
+        """Tell nobody for now: the link is back, or following ends."""
         if self._lost is not None:
             self._lost.cancel()
             self._lost = None

@@ -52,7 +52,12 @@ SEVERITY: Final[Mapping[str, Severity]] = {
     AlertKind.STORE_FAILED: Severity.CRITICAL,
     AlertKind.TEST: Severity.NOTICE,
 }
-"""How urgent each kind is. Reasons not listed are a warning."""
+"""How urgent each kind is (see severity_of)."""
+
+
+def severity_of(kind: str) -> Severity:
+    """Return how urgent alerts of a kind are. Kinds not listed are a warning."""
+    return SEVERITY.get(kind, Severity.WARNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ class NewAlert:
 
     @property
     def severity(self) -> Severity:
-        return SEVERITY.get(self.kind, Severity.WARNING)
+        return severity_of(self.kind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 from fraudguard.errors import StoreError
 from fraudguard.numbering.number import BadNumber
-from fraudguard.policy.alert import SEVERITY, Severity
+from fraudguard.policy.alert import severity_of
 from fraudguard.policy.index import without_port
 from fraudguard.policy.records import Outcome, Verdict
 from fraudguard.store.alerts import NO_DETAILS, SHARED_COLUMNS, store_alerts
@@ -208,7 +208,7 @@ def _alerts(rows: Sequence[Row]) -> list[Row]:
             first, last, tries, shared = grouped.get(key, (at, at, 0, row[_SHARED]))
             grouped[key] = (min(first, at), max(last, at), tries + 1, shared)
     return [
-        (key, first, last, tries, shared[0], SEVERITY.get(shared[0], Severity.WARNING), *shared, NO_DETAILS)
+        (key, first, last, tries, shared[0], severity_of(shared[0]), *shared, NO_DETAILS)
         for key, (first, last, tries, shared) in grouped.items()
     ]
 

@@ -52,6 +52,7 @@ BREAKAGES = {
     "a dial with an empty lease": ("S(${FRAUDGUARD_LEASE})", "S()", "does not end with the lease"),
     "a dial of two places": ("@carrier,60,S(", "@carrier&SIP/b,60,S(", "does not end with the lease"),
     "a dial without asking": ("Gosub(fraudguard-decide,s,1(carrier))", "NoOp()", "without asking the guard"),
+    "a dial to fall into": (" same => 1001,Dial(", " same => n,Dial(", "can be fallen into"),
     "a variable not cleared": ("Set(FRAUDGUARD_LEASE=)", "NoOp()", "without clearing FRAUDGUARD_LEASE first"),
     "the dialled string in use": (
         "Dial(PJSIP/${FRAUDGUARD_NUMBER}@carrier",

@@ -1,8 +1,5 @@
 import asyncio
-import contextlib
-import sqlite3
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -50,28 +47,6 @@ async def keeper(writer, troubles):
     keeper = CallKeeper(writer, failed=troubles.append, pause_seconds=0)
     yield keeper
     await keeper.close()
-
-
-@pytest.fixture
-async def held(writer):
-    """The writer's thread, kept busy until set."""
-    go_on = threading.Event()
-    task = asyncio.create_task(writer.run(lambda _connection: go_on.wait(10)))
-    await asyncio.sleep(0)
-    yield go_on
-    go_on.set()
-    await task
-
-
-@contextlib.contextmanager
-def locked(database):
-    """Another process's lock."""
-    connection = sqlite3.connect(database, isolation_level=None)
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    finally:
-        connection.close()
 
 
 @pytest.fixture
@@ -137,10 +112,10 @@ async def test_it_pauses_between_writes_and_not_before_the_first(writer, tries, 
 
 
 async def test_a_locked_database_loses_nothing_and_is_told_of_once(
-    database, keeper, tries, troubles, reader, monkeypatch
+    locked, keeper, tries, troubles, reader, monkeypatch
 ):
     monkeypatch.setattr("fraudguard.store.keepers.RETRY_SECONDS", (0,) * len(RETRY_SECONDS))
-    with locked(database):
+    with locked():
         keeper.keep([call("1"), call("2")])
         for _ in range(len(RETRY_SECONDS) - 1):
             await tries.get()
@@ -157,8 +132,8 @@ async def test_a_locked_database_loses_nothing_and_is_told_of_once(
     assert keeper.lost == 0
 
 
-async def test_a_keeper_steps_aside_for_verdicts(database, keeper, tries, writer):
-    with locked(database):
+async def test_a_keeper_steps_aside_for_verdicts(locked, keeper, tries, writer):
+    with locked():
         keeper.keep([call()])
         started = asyncio.get_running_loop().time()
         await tries.get()
@@ -196,10 +171,10 @@ async def test_what_the_database_refuses_costs_only_itself(keeper, troubles, rea
     assert (keeper.lost, len(troubles)) == (1, 1)
 
 
-async def test_closing_waits_for_the_lock_once_and_then_says_what_is_lost(database, troubles):
+async def test_closing_waits_for_the_lock_once_and_then_says_what_is_lost(locked, database, troubles):
     writer = await open_writer(database, busy_seconds=0.01)
     keeper = CallKeeper(writer, failed=troubles.append)
-    with locked(database):
+    with locked():
         keeper.keep([call("1"), call("2")])
         await keeper.close()
     await writer.close()
@@ -215,7 +190,9 @@ async def test_a_closed_writer_does_not_end_the_keeper(database, tries, troubles
     assert [type(trouble) for trouble in troubles] == [StoreError]
 
 
-async def test_sightings_are_counted_together_whatever_the_batches(writer, reader, tries, monkeypatch, database):
+async def test_sightings_are_counted_together_whatever_the_batches(
+    locked, writer, reader, tries, monkeypatch, database
+):
     monkeypatch.setattr("fraudguard.store.keepers.RETRY_SECONDS", (0,))
     keeper = SourceKeeper(writer, pause_seconds=0)
     kinds = [SightingKind.SUCCEEDED, SightingKind.INVALID_PASSWORD, SightingKind.INVALID_PASSWORD]
@@ -226,7 +203,7 @@ async def test_sightings_are_counted_together_whatever_the_batches(writer, reade
 
     seen(NOW)
     await tries.get()
-    with locked(database):
+    with locked():
         seen(NOW + 5)
         await tries.get()
         seen(NOW - 5)

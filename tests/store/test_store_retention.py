@@ -121,20 +121,10 @@ async def test_forged_addresses_do_not_fill_the_disk(writer, reader, monkeypatch
     assert await reader.read(list_sources) == (bad[-1], *good)
 
 
-@contextlib.contextmanager
-def locked(database):
-    connection = sqlite3.connect(database, isolation_level=None)
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    finally:
-        connection.close()
-
-
-async def test_a_lock_is_waited_for_and_a_stuck_one_is_told(database, writer, monkeypatch):
+async def test_a_lock_is_waited_for_and_a_stuck_one_is_told(locked, writer, monkeypatch):
     monkeypatch.setattr(retention, "LOCKED_TRIES", 2)
     await writer.transaction(fill)
-    with locked(database), pytest.raises(StoreError, match="is locked by another process"):
+    with locked(), pytest.raises(StoreError, match="is locked by another process"):
         await prune(writer, KEEP, NOW)
     tries = []
     transaction = writer.transaction
@@ -142,7 +132,7 @@ async def test_a_lock_is_waited_for_and_a_stuck_one_is_told(database, writer, mo
     async def locked_once(function, *, patient):
         tries.append(patient)
         if len(tries) == 1:
-            with locked(database):
+            with locked():
                 return await transaction(function, patient=patient)
         return await transaction(function, patient=patient)
 
@@ -150,7 +140,7 @@ async def test_a_lock_is_waited_for_and_a_stuck_one_is_told(database, writer, mo
     assert (await prune(writer, KEEP, NOW))["attempts"] == 1
 
 
-async def test_the_service_prunes_every_hour_and_survives_trouble(database, writer, monkeypatch):
+async def test_the_service_prunes_every_hour_and_survives_trouble(locked, writer, monkeypatch):
     monkeypatch.setattr(retention, "LOCKED_TRIES", 0)
     told = asyncio.Queue()
     slept = []
@@ -164,7 +154,7 @@ async def test_the_service_prunes_every_hour_and_survives_trouble(database, writ
     monkeypatch.setattr("fraudguard.store.retention.asyncio.sleep", noted)
     clock = type("Clock", (), {"now": lambda _: NOW})()
     await writer.transaction(fill)
-    with locked(database):
+    with locked():
         task = asyncio.create_task(prune_hourly(writer, KEEP, clock, pruned=told.put_nowait, failed=told.put_nowait))
         assert isinstance(await told.get(), StoreError)
     while isinstance(found := await told.get(), StoreError):

@@ -1,6 +1,5 @@
 import asyncio
 import sqlite3
-import threading
 
 import pytest
 from hypothesis import given
@@ -55,17 +54,6 @@ async def log(writer):
     log = VerdictLog(writer)
     yield log
     await log.close()
-
-
-@pytest.fixture
-async def held(writer):
-    """The writer's thread, kept busy until set."""
-    go_on = threading.Event()
-    task = asyncio.create_task(writer.run(lambda _connection: go_on.wait(10)))
-    await asyncio.sleep(0)
-    yield go_on
-    go_on.set()
-    await task
 
 
 async def turns(count=3):
