@@ -107,9 +107,11 @@ def migrate(
 
 def _check(connection: sqlite3.Connection, path: Path, migrations: tuple[Migration, ...]) -> int:
     """Return how many of `migrations` are applied. Raises StoreError for what cannot be migrated."""
+    # Tables first: whose they are is written in the same commit. Asked the other way round, another process could
+    # migrate between the two questions, and its tables would look like a stranger's.
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     (owner,) = connection.execute("PRAGMA application_id").fetchone()
     if owner != APPLICATION_ID:
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if owner or tables:
             raise StoreError("belongs to another program", where=str(path), fix="give store.path a file of its own")
         return 0

@@ -86,9 +86,8 @@ def phone(site):
 
 
 def test_a_call_is_live_and_then_costs_what_its_seconds_cost(site, service, phone):
-    dialled = phone(BRITAIN, seconds=2.5)
-    wait_until(lambda: [call["state"] for call in live(service)] == ["up"], "the call was up")
-    (call,) = live(service)
+    dialled = phone(BRITAIN, seconds=4)
+    (call,) = wait_until(lambda: [call for call in live(service) if call["state"] == "up"], "the call was up")
     assert (call["account"], call["number"], call["trunk"]) == ("alice", "+442079460000", "carrier")
     assert (call["why"], call["per_minute"], call["cost"]) == ("ok", "0.02", "0.02")  # a minute has begun
     (heard,) = dialled.result()
@@ -113,8 +112,7 @@ def test_a_refused_call_is_no_call(site, service, phone):
 
 
 def unguarded(service):
-    wait_until(lambda: service.read("alerts", "list"), "an alert was stored")
-    (alert,) = service.read("alerts", "list")
+    (alert,) = wait_until(lambda: service.read("alerts", "list"), "an alert was stored")
     assert (alert["kind"], alert["severity"]) == ("unguarded_call", "critical")
     return alert
 
@@ -180,7 +178,7 @@ def test_what_the_fence_let_go_is_left_alone(site, stopped_service, phone):
 def test_a_link_that_is_cut_loses_no_call(site, service, link, phone, missed):
     if missed in ("the whole call", "dialling and answer"):
         link.cut()
-    dialled = phone(BRITAIN, seconds=3)
+    dialled = phone(BRITAIN, seconds=4)
     if missed == "the answer":
         link.cut()
     elif missed in ("nothing", "the end"):

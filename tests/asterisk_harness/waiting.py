@@ -5,15 +5,22 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
-def wait_until(true: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
-    """Return when `true()` is; fail naming `what` when the deadline passes first."""
+def wait_until(true: Callable[[], T], what: str, seconds: float = 10.0) -> T:
+    """Return what `true()` gave as soon as that is true; fail naming `what` when the deadline passes first.
+
+    What is to be looked at closer comes from here: asked again, it may have changed.
+    """
     deadline = time.monotonic() + seconds
-    while not true():
+    while not (value := true()):
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds:g} s in vain until {what}")
         time.sleep(0.01)
+    return value
 
 
 def free_port(kind: socket.SocketKind) -> int:
