@@ -1,34 +1,15 @@
-"""Settings: fraudguard.toml, overridden by FRAUDGUARD_* environment variables. Unknown keys are errors."""
+"""The sections of fraudguard.toml, their keys and what may stand there."""
 
 from __future__ import annotations
 
 import difflib
 import ipaddress
-import os
 import re
-import tomllib
-import types
-import typing
 import zoneinfo
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
-
-from fraudguard.errors import ConfigError
-
-CONFIG_NAME = "fraudguard.toml"
-ENV_PREFIX = "FRAUDGUARD_"
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 NAME_PATTERN = r"^[A-Za-z0-9_-]{1,40}$"
 
@@ -42,12 +23,6 @@ Digits = Annotated[str, Field(pattern=r"^[0-9]*$", max_length=15)]
 Prefix = Annotated[str, Field(pattern=r"^[0-9]{1,15}$")]
 Code = Annotated[str, Field(pattern=r"^[0-9]{2,6}$")]
 Price = Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$")]
-
-_PRIVATE_KEYS = frozenset({"secret", "url"})
-"""Keys whose values are never shown: the address of a webhook is often all that is needed to use it."""
-
-_NOT_A_SECTION = frozenset({"dict_type", "model_type", "model_attributes_type"})
-"""Pydantic's words for a value where a section was expected: what was written there may be its secret."""
 
 
 class _Section(BaseModel):
@@ -67,8 +42,65 @@ class Numbering(_Section):
     satellite_prefixes: tuple[Prefix, ...] = ()
 
 
+PinAskedKind = Literal["international", "premium", "satellite", "unknown", "domestic", "toll_free", "service"]
+"""Kinds of number for which a PIN may be asked: all but emergency."""
+
+Prompt = Annotated[str, Field(pattern=r"^[A-Za-z0-9_/.-]{1,80}$")]
+"""A sound file as Asterisk names it: without ending, it looks for one in the channel's language by itself."""
+
+
+class Prompts(_Section):
+    """What the caller hears, by the names of sound files. The defaults are Asterisk's own."""
+
+    ask: Prompt = "agent-pass"  # "please enter your password followed by the pound key"
+    again: Prompt = "auth-incorrect"  # "password incorrect, please enter your password followed by the pound key"
+    refused: Prompt = "cannot-complete-as-dialed"  # "your call cannot be completed as dialed"
+
+
+class PinSettings(_Section):
+    """Which calls want a PIN, and how the caller is asked. Every field of a tenant's section overrides [pin]'s."""
+
+    ask: tuple[PinAskedKind, ...] = ("international", "premium", "satellite", "unknown")  # kinds of number; []: never
+    answer: Literal["early", "answered"] = "early"  # ask before the call is answered, or answer it first
+    tries: int = Field(default=3, ge=1, le=10)  # in one call
+    timeout_seconds: int = Field(default=6, ge=1, le=60)  # from the prompt to the first digit, and from digit to digit
+    remember_minutes: int = Field(default=0, ge=0, le=1440)  # the same device may dial the same region again without
+    language: str = Field(default="", pattern=r"^[A-Za-z_-]{0,20}$")  # of the prompts; "": the channel's own
+    prompts: Prompts = Prompts()
+
+
+class Pins(PinSettings):
+    """[pin]: the settings, and the file whose secret the stored PINs are keyed with."""
+
+    pepper_file: Path = Path("pin.pepper")  # relative to the configuration file; made with the first PIN
+
+
+class TenantPins(_Section):
+    """[tenants.NAME.pin]: what differs from [pin]. None means: as there."""
+
+    ask: tuple[PinAskedKind, ...] | None = None
+    answer: Literal["early", "answered"] | None = None
+    tries: int | None = Field(default=None, ge=1, le=10)
+    timeout_seconds: int | None = Field(default=None, ge=1, le=60)
+    remember_minutes: int | None = Field(default=None, ge=0, le=1440)
+    language: str | None = Field(default=None, pattern=r"^[A-Za-z_-]{0,20}$")
+    prompts: Prompts | None = None
+
+
+def _known_zone(value: str) -> str:
+    known = zoneinfo.available_timezones()
+    if value not in known:
+        near = difflib.get_close_matches(value, known, n=1)
+        raise ValueError(f"no such time zone ({f'did you mean {near[0]}?' if near else 'such as Europe/Berlin'})")
+    return value
+
+
+Zone = Annotated[str, AfterValidator(_known_zone)]
+"""A time zone's name in the IANA database."""
+
+
 class Tenant(_Section):
-    """One customer: what differs from [numbering]. None means: as there."""
+    """One customer: what differs from [numbering], and from `zone` and [pin]. None means: as there."""
 
     home: Region | None = None
     outside_line: Digits | None = None
@@ -78,6 +110,8 @@ class Tenant(_Section):
     service_codes: dict[Code, Price] | None = None
     premium_prefixes: tuple[Prefix, ...] | None = None
     satellite_prefixes: tuple[Prefix, ...] | None = None
+    zone: Zone | None = None
+    pin: TenantPins = TenantPins()
 
 
 class Trunk(_Section):
@@ -122,11 +156,14 @@ class Agi(_Section):
         return value
 
 
+ShadowRule = Literal["blocked", "no_rate", "over_limit", "pin_forwarded", "pin_required"]
+
+
 class Policy(_Section):
     """What the verdict is made with beside the operators' edits."""
 
     lease_seconds: int = Field(default=7200, ge=30, le=86_400)  # the longest an allowed call may live
-    shadow: tuple[Literal["blocked", "no_rate", "over_limit"], ...] = ()  # rules that only simulate
+    shadow: tuple[ShadowRule, ...] = ()  # rules that only simulate
 
 
 class DialplanSettings(_Section):
@@ -236,17 +273,8 @@ class QuietHours(_Section):
 
     begin: str = Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")
     end: str = Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")
-    zone: str = "UTC"
+    zone: Zone = "UTC"
     severity: Literal["notice", "warning"] = "notice"  # these, and those below, wait
-
-    @field_validator("zone")
-    @classmethod
-    def _zone_is_known(cls, value: str) -> str:
-        known = zoneinfo.available_timezones()
-        if value not in known:
-            near = difflib.get_close_matches(value, known, n=1)
-            raise ValueError(f"no such time zone ({f'did you mean {near[0]}?' if near else 'such as Europe/Berlin'})")
-        return value
 
     @model_validator(mode="after")
     def _end_somewhere(self) -> Self:
@@ -293,131 +321,3 @@ class Retention(_Section):
 class Log(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
-
-
-class Settings(BaseSettings):
-    """The whole of fraudguard.toml."""
-
-    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix=ENV_PREFIX, env_nested_delimiter="__")
-
-    currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
-    numbering: Numbering = Numbering()
-    tenants: dict[Name, Tenant] = {}
-    trunks: dict[Name, Trunk] = {}
-    store: Store = Store()
-    agi: Agi = Agi()
-    policy: Policy = Policy()
-    dialplan: DialplanSettings = DialplanSettings()
-    ami: dict[Name, Ami] = {}
-    alerts: Alerts = Alerts()
-    security: Security = Security()
-    http: Http = Http()
-    retention: Retention = Retention()
-    log: Log = Log()
-    _path: Path = PrivateAttr(default=Path(CONFIG_NAME))
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003  (the signature is pydantic's)
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # The environment outranks the file, which arrives as init arguments (see load).
-        return env_settings, init_settings
-
-    @property
-    def path(self) -> Path:
-        """The file these settings were read from."""
-        return self._path
-
-    @property
-    def database(self) -> Path:
-        """The database's path, taken from the configuration file's folder."""
-        return (self.path.parent / self.store.path).absolute()
-
-    def numbering_of(self, tenant: str) -> Numbering:
-        """Return the numbering of a tenant: its own section over [numbering]. Unknown tenants get [numbering]."""
-        override = self.tenants.get(tenant)
-        if override is None:
-            return self.numbering
-        return self.numbering.model_copy(update=override.model_dump(exclude_none=True))
-
-
-def load(path: Path) -> Settings:
-    """Read and check the configuration file. Raises ConfigError naming every wrong key and the nearest right one."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise ConfigError(
-            "no such file", where=str(path), fix="run 'fraudguard init' or name it with --config"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot be read: {error}", where=str(path)) from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"is not valid TOML: {error}", where=str(path)) from None
-    try:
-        settings = Settings(**values)
-    except ValidationError as error:
-        complaints = [_complaint(problem) for problem in error.errors()]
-        raise ConfigError("\n  ".join(complaints), where=str(path)) from None
-    except SettingsError as error:  # a variable whose value should be JSON
-        raise ConfigError(str(error), where=f"${ENV_PREFIX}*", fix="give JSON, or set single keys") from None
-    settings._path = path  # noqa: SLF001  (ours; private so that no key and no variable can set it)
-    return settings
-
-
-def locate(explicit: Path | None) -> Path:
-    """Return the configuration file to use: as given, or $FRAUDGUARD_CONFIG, or fraudguard.toml here."""
-    return explicit or Path(os.environ.get("FRAUDGUARD_CONFIG") or CONFIG_NAME)
-
-
-def _complaint(problem: Any) -> str:
-    place = [str(part) for part in problem["loc"]]
-    key = ".".join(place)
-    variable = f"{ENV_PREFIX}{'__'.join(place)}".upper()
-    found = _found(place[-1] if place else "", problem)
-    if variable in os.environ:
-        return f"{key}: {problem['msg']} (found {found or 'it'} in ${variable}, which outranks this file)"
-    if problem["type"] != "extra_forbidden":
-        return f"{key}: {problem['msg']}{f' (found {found})' if found else ''}"
-    near = difflib.get_close_matches(place[-1], _known_keys(place[:-1]), n=1)
-    hint = (
-        f"did you mean {'.'.join([*place[:-1], near[0]])}?" if near else f"known: {', '.join(_known_keys(place[:-1]))}"
-    )
-    return f"{key}: unknown key ({hint})"
-
-
-def _found(key: str, problem: Any) -> str:
-    """Return what stood there, '' where that may be a secret or hold one: this goes to terminals and logs."""
-    value = problem.get("input")
-    hidden = key in _PRIVATE_KEYS or problem["type"] in _NOT_A_SECTION or not isinstance(value, str | int | float)
-    return "" if hidden else repr(value)
-
-
-def _known_keys(place: list[str]) -> list[str]:
-    """Return the keys of the section at `place`, which may hold free names, list positions and a channel's type."""
-    section: Any = Settings
-    for part in place:
-        section = _below(section, part)
-    return sorted(section.model_fields)
-
-
-def _below(section: Any, part: str) -> Any:
-    while typing.get_origin(section) is Annotated:
-        section = typing.get_args(section)[0]
-    if isinstance(section, type) and issubclass(section, BaseModel):
-        return _only(section.model_fields[part].annotation)
-    if typing.get_origin(section) is types.UnionType:  # of channels; `part` is a type
-        return next(
-            one for one in typing.get_args(section) if part in typing.get_args(one.model_fields["type"].annotation)
-        )
-    return typing.get_args(section)[1 if typing.get_origin(section) is dict else 0]
-
-
-def _only(annotation: Any) -> Any:
-    """Return what an optional section is when it is there."""
-    present = [one for one in typing.get_args(annotation) if one is not types.NoneType]
-    return present[0] if typing.get_origin(annotation) is types.UnionType and len(present) == 1 else annotation
