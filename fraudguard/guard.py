@@ -1,6 +1,7 @@
 """The use case: decide an attempt. The way of one call, on one screen.
 
     attempt -> numbering -> rating -> policy -> verdict -> committed -> answered
+                                       └ PIN wanted? the caller is asked, then policy again
 
 Everything pure lives in its room; here the rooms are put together with the operators' snapshot, the clock
 and the store, behind ports.
@@ -10,12 +11,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import replace
 from typing import Protocol
 
 from fraudguard.house import House, Tenancy
 from fraudguard.numbering import BadNumber, Kind, Number
-from fraudguard.policy import Attempt, PolicyIndex, Reason, Verdict, rules
+from fraudguard.pins.keypad import Keypad
+from fraudguard.policy import Attempt, Facts, PolicyIndex, Reason, Verdict, rules
+from fraudguard.policy.pin import Keyed
 from fraudguard.rating import Rate
 
 
@@ -30,31 +34,58 @@ class Recorder(Protocol):
         ...
 
 
+class Asker(Protocol):
+    """Who asks for PINs."""
+
+    def ask(self, facts: Facts, keypad: Keypad) -> AbstractAsyncContextManager[Keyed]:
+        """Ask the caller of an attempt. What a PIN may spend is nobody else's to spend until the context ends."""
+        ...
+
+
 class Guard:
-    """Decides live attempts. `policy` returns the operators' edits as they stand; it is called once per attempt."""
+    """Decides live attempts. `policy` returns the operators' edits as they stand; it is called once per decision.
+
+    Without an `asker` nobody is asked for a PIN, and what wants one is refused.
+    """
 
     def __init__(
         self,
         house: House,
         policy: Callable[[], PolicyIndex],
         recorder: Recorder,
+        asker: Asker | None = None,
+        *,
         new_call: Callable[[], str] = lambda: secrets.token_hex(8),
     ) -> None:
         self._house = house
         self._policy = policy
         self._recorder = recorder
+        self._asker = asker
         self._new_call = new_call
 
-    def decide(self, attempt: Attempt) -> Awaitable[Verdict]:
-        """Decide now; what is returned gives the verdict once it is committed.
+    def decide(self, attempt: Attempt, keypad: Keypad | None = None) -> Awaitable[Verdict]:
+        """Decide now, or when the caller has keyed a PIN; what is returned gives the verdict once it is committed.
 
         Raises as `judge` does, or when awaited StoreError: without a verdict nothing may be allowed. Only an
         emergency call does not wait for its record, and goes without one.
         """
-        verdict = judge(self._house, self._policy(), attempt, self._new_call())
+        policy = self._policy()
+        verdict = judge(self._house, policy, attempt, self._new_call())
         if verdict.reason is Reason.EMERGENCY:
             return self._at_once(verdict)
+        wanted = verdict.reason is Reason.PIN_REQUIRED and policy.can_key(attempt.tenant, attempt.account)
+        if wanted and self._asker is not None and keypad is not None:
+            return self._when_keyed(verdict, self._asker, keypad)
         return self._recorder.record(verdict)
+
+    async def _when_keyed(self, asked: Verdict, asker: Asker, keypad: Keypad) -> Verdict:
+        async with asker.ask(asked.facts, keypad) as keyed:
+            attempt = replace(asked.facts.attempt, at=keyed.at)  # what operators changed meanwhile holds
+            verdict = judge(self._house, self._policy(), attempt, asked.call, keyed)
+            await self._recorder.record(verdict)
+        if not verdict.allowed:
+            await keypad.refuse()
+        return verdict
 
     async def _at_once(self, verdict: Verdict) -> Verdict:
         with suppress(Exception):  # nothing the store says, or waits for, may hold an ambulance back
@@ -62,10 +93,11 @@ class Guard:
         return verdict
 
 
-def judge(house: House, policy: PolicyIndex, attempt: Attempt, call: str = "") -> Verdict:
+def judge(house: House, policy: PolicyIndex, attempt: Attempt, call: str = "", keyed: Keyed | None = None) -> Verdict:
     """Decide without recording: the live path, `check` and replay are this one function.
 
-    Raises UnknownTrunkError or UnknownTenantError.
+    `keyed` is what came of asking for a PIN, None where nobody was asked. Raises UnknownTrunkError or
+    UnknownTenantError.
     """
     tenancy = house.tenancy_of(attempt.tenant)
     number = tenancy.normaliser.normalise(attempt.number)
@@ -74,7 +106,8 @@ def judge(house: House, policy: PolicyIndex, attempt: Attempt, call: str = "") -
     else:
         deck = house.deck_for(attempt)
         rate = _price(number, deck, tenancy, policy)
-    facts = policy.gather(attempt, number, deck, rate)
+    asks = isinstance(number, Number) and number.kind in tenancy.asking.kinds
+    facts = policy.gather(attempt, number, deck, rate, asks=asks, keyed=keyed, zone=tenancy.zone)
     return rules.decide(facts, call, house.lease_seconds, house.shadow)
 
 

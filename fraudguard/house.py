@@ -5,21 +5,48 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
+from zoneinfo import ZoneInfo
 
-from fraudguard.config import Numbering, Settings, Trunk
+from fraudguard.clock import Millis
+from fraudguard.config import Numbering, PinSettings, Settings, Trunk
 from fraudguard.errors import ConfigError, PeerError
 from fraudguard.money import parse_amount
-from fraudguard.numbering import HomePlan, Normaliser
+from fraudguard.numbering import HomePlan, Kind, Normaliser
 from fraudguard.policy import DEFAULT_TENANT, Attempt, Reason
 from fraudguard.rating import Deck, Rate
 
 
 @dataclass(frozen=True, slots=True)
+class Asking:
+    """How a tenant's callers are asked for a PIN.
+
+    `kinds` of number want one. `tries` times in a call, with `timeout_millis` for each digit. `answered`: the call is
+    answered first. The same device may dial the same region again for `remember_millis` without one. `ask`, `again`
+    and `refused` are sound files, in `language` ('': the channel's own).
+    """
+
+    kinds: frozenset[Kind] = frozenset()
+    tries: int = 3
+    timeout_millis: int = 6000
+    answered: bool = False
+    remember_millis: Millis = 0
+    language: str = ""
+    ask: str = ""
+    again: str = ""
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Tenancy:
-    """How one tenant dials: its numbering, and the prices of its service codes (short code -> Rate)."""
+    """How one tenant dials: its numbering, the prices of its service codes (short code -> Rate), for what it is asked
+    for a PIN and how, and by what time.
+    """
 
     normaliser: Normaliser
     service_rates: Mapping[str, Rate]
+    asking: Asking = Asking()
+    zone: tzinfo = UTC
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +122,8 @@ def build_house(settings: Settings) -> House:
     file = settings.path
     return House(
         trunks={name: trunk.deck for name, trunk in settings.trunks.items()},
-        tenancies={name: _tenancy(settings.numbering_of(name), f"{file}: tenants.{name}") for name in settings.tenants},
-        fallback=_tenancy(settings.numbering, f"{file}: numbering"),
+        tenancies={name: _tenancy(settings, name, f"{file}: tenants.{name}") for name in settings.tenants},
+        fallback=_tenancy(settings, DEFAULT_TENANT, f"{file}: numbering"),
         lease_seconds=settings.policy.lease_seconds,
         shadow=frozenset(Reason(rule) for rule in settings.policy.shadow),
         lines=_lines(settings.trunks),
@@ -168,13 +195,29 @@ def _number_pattern(name: str, dial: str) -> re.Pattern[str]:
     return re.compile(rf"{re.escape(before)}(\+?[0-9]+){re.escape(after)}")
 
 
-def _tenancy(numbering: Numbering, section: str) -> Tenancy:
+def _tenancy(settings: Settings, tenant: str, section: str) -> Tenancy:
+    numbering = settings.numbering_of(tenant)
     try:
         normaliser = Normaliser(home_plan(numbering))
     except ConfigError as error:
         key = error.where.removeprefix("numbering.")
         raise ConfigError(error.what, where=f"{section}.{key}", fix=error.fix) from None
-    return Tenancy(normaliser, {code: _service_rate(code, price) for code, price in numbering.service_codes.items()})
+    services = {code: _service_rate(code, price) for code, price in numbering.service_codes.items()}
+    return Tenancy(normaliser, services, _asking(settings.pin_of(tenant)), ZoneInfo(settings.zone_of(tenant)))
+
+
+def _asking(pin: PinSettings) -> Asking:
+    return Asking(
+        kinds=frozenset(map(Kind, pin.ask)),
+        tries=pin.tries,
+        timeout_millis=pin.timeout_seconds * 1000,
+        answered=pin.answer == "answered",
+        remember_millis=pin.remember_minutes * 60_000,
+        language=pin.language,
+        ask=pin.prompts.ask,
+        again=pin.prompts.again,
+        refused=pin.prompts.refused,
+    )
 
 
 def _service_rate(code: str, price: str) -> Rate:

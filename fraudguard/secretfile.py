@@ -1,17 +1,26 @@
-"""Secrets from files, and nothing that shows them."""
+"""Secrets in files, and nothing that shows them."""
 
 from __future__ import annotations
 
+import os
+import secrets
 import stat
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import structlog
 from pydantic import SecretStr
 
-from fraudguard.errors import ConfigError
+from fraudguard.errors import ConfigError, UnreachableError
 
 SECRET_LIMIT = 65_536
 """Bytes of a secret's file: a list of a thousand URLs fits, the wrong file does not."""
+
+SECRET_BYTES: Final = 24
+"""192 bits of randomness, 32 characters."""
+
+SECRET_MODE: Final = 0o600
 
 log = structlog.get_logger()
 
@@ -37,3 +46,24 @@ def read_secret_file(path: Path, *, where: str, fix: str = "check its path, owne
     if mode & stat.S_IROTH:
         log.warning("secret is readable by everybody", file=str(path), mode=f"{mode:04o}", fix=f"chmod 0640 {path}")
     return SecretStr(text)
+
+
+def make_secret(path: Path, owner: Path, *, text: str | None = None) -> bool:
+    """Put a random secret into a new file that only the owner of `owner` can read; False when there is one already.
+
+    `text` is the secret where it has a form of its own. Raises UnreachableError when it cannot be written.
+    """
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, SECRET_MODE)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise UnreachableError(
+            f"cannot be written: {error.strerror}", where=str(path), fix="check the folder and its rights"
+        ) from None
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write((text or secrets.token_urlsafe(SECRET_BYTES)) + "\n")
+        with suppress(OSError):  # only root may give a file away, and only then it is needed
+            service = owner.stat()
+            os.fchown(file.fileno(), service.st_uid, service.st_gid)
+    return True

@@ -34,7 +34,7 @@ def rate(per_minute=100_000, connect_fee=0, **changes):
     return Rate(per_minute=per_minute, connect_fee=connect_fee, **(fields | changes))
 
 
-def facts(*, dialled=None, price=None, limit=250_000, grant=None, block=None):
+def facts(*, dialled=None, price=None, limit=250_000, grant=None, block=None, **pin):
     dialled = dialled or number()
     return Facts(
         attempt=attempt(number=dialled.dialled),
@@ -44,6 +44,7 @@ def facts(*, dialled=None, price=None, limit=250_000, grant=None, block=None):
         limit=Limit(Scope(), limit),
         grant=grant,
         block=block,
+        **pin,
     )
 
 

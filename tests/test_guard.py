@@ -70,7 +70,7 @@ def test_a_string_that_is_no_number_is_never_priced():
 
 async def test_a_verdict_is_recorded_before_it_is_returned():
     memory = Memory()
-    guard = Guard(HOUSE, lambda: POLICY, memory, lambda: "call-1")
+    guard = Guard(HOUSE, lambda: POLICY, memory, new_call=lambda: "call-1")
     verdict = await guard.decide(attempt(number="12125550100"))
     assert memory.verdicts == [verdict]
     assert (verdict.call, verdict.lease_seconds, verdict.facts.attempt.at) == ("call-1", 600, NOW)
@@ -134,7 +134,7 @@ async def test_each_attempt_is_judged_by_the_edits_of_its_moment():
 
 @pytest.mark.parametrize("room", ["normalise", "lookup", "gather", "rules"])
 async def test_an_error_in_any_room_leaves_no_verdict(room, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise RuntimeError(room)
 
     target = {

@@ -28,6 +28,7 @@ SEEN_WITHIN = 1.0  # seconds: what operators are promised for their edits
 def fraudguard(tmp_path, monkeypatch) -> CommandLine:
     monkeypatch.setenv("FRAUDGUARD_AGI__PORT", "0")
     monkeypatch.setenv("FRAUDGUARD_HTTP__PORT", "0")
+    monkeypatch.setenv("FRAUDGUARD_PIN__ASK", "[]")  # tests/test_service_pins.py asks
     prices = tmp_path / "carrier.csv"
     prices.write_text(PRICES)
     command_line = CommandLine(tmp_path / "fraudguard.toml")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
 from fraudguard import __version__
+from fraudguard.agi.dialogue import Dialogue
 from fraudguard.agi.protocol import SURROGATES, ProtocolError, Request, set_variables
 from fraudguard.agi.session import Handler, RefusedError, Session
 from fraudguard.clock import Clock, Millis
 from fraudguard.dialplan import names
 from fraudguard.errors import FraudguardError
+from fraudguard.house import Asking
 from fraudguard.numbering import BadNumber
+from fraudguard.pins.keypad import Keypad
 from fraudguard.policy.records import DEFAULT_TENANT, Attempt, Reason, Verdict
 
 MAX_NUMBER: Final = 80
@@ -21,21 +24,30 @@ MAX_TEXT: Final = 160
 """Characters of any other argument: Asterisk's longest, a linkedid, has 149."""
 
 
+NOT_FORWARDED: Final = ("", "0")
+"""What forwarded= says of a call that a phone began: how many marks of another origin the dialplan found."""
+
+
+LOCAL: Final = "Local"
+"""The type of channels that Asterisk makes for itself: what a 302 or a ring group dials. No keypad is behind them."""
+
+
 class Decider(Protocol):
     """Who decides: the Guard, or a stand-in of a test."""
 
-    def decide(self, attempt: Attempt) -> Awaitable[Verdict]:
+    def decide(self, attempt: Attempt, keypad: Keypad) -> Awaitable[Verdict]:
         """Return what gives the verdict once it is committed. This, or that, raises when there will be none."""
         ...
 
 
-def routes(decider: Decider, clock: Clock) -> dict[str, Handler]:
-    """Return the paths that the generated dialplan asks for."""
+def routes(decider: Decider, clock: Clock, asking: Callable[[str], Asking]) -> dict[str, Handler]:
+    """Return the paths that the generated dialplan asks for. `asking` says how a tenant's callers are asked a PIN."""
 
     def outbound(session: Session) -> None:
         attempt, unknown = read_attempt(session.request, clock.now())
         session.counters.unknown_keys += unknown
-        session.answer_when(decider.decide(attempt), lambda verdict: set_variables(names.ANSWER, answer(verdict)))
+        decided = decider.decide(attempt, Dialogue(session, asking(attempt.tenant)))
+        session.answer_when(decided, lambda verdict: set_variables(names.ANSWER, answer(verdict)))
 
     async def ping(session: Session) -> None:
         reply = await session.command("SET VARIABLE", names.PING, __version__)
@@ -66,6 +78,7 @@ def read_attempt(request: Request, at: Millis) -> tuple[Attempt, int]:
         at=at,
         asterisk=_text(fields, names.ARG_ASTERISK),
         linkedid=_text(fields, names.ARG_LINKEDID),
+        forwarded=fields.get(names.ARG_FORWARDED, "") not in NOT_FORWARDED or request.sole("agi_type") == LOCAL,
     )
     return attempt, strays + len(fields.keys() - names.ARGUMENTS)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import unquote
 
@@ -170,10 +170,11 @@ class Reply:
 
     `result` is what follows 'result=' ('1', '-1', the digits of GET DATA, often empty), `value` what stands in
     parentheses (None: no parentheses), `extra` the rest ('endpos=24807'), or the whole text of a refusal.
+    A PIN may be a result: it is not shown.
     """
 
     code: int
-    result: str = ""
+    result: str = field(default="", repr=False)
     value: str | None = None
     extra: str = ""
 
@@ -295,7 +296,7 @@ class Conversation:
             self.hung_up = True
             return _HANGUP
         if not self.awaiting:
-            raise ProtocolError(f"{line[:40]!r} without a command")
+            raise ProtocolError(f"{_shown(line)} without a command")
         if line.startswith("520-"):
             self._usage = [line[4:]]
             return None
@@ -360,6 +361,7 @@ _HANGUP: Final = Hangup()
 _DONE: Final = Reply(200, "1")
 _ARGUMENT_HEADERS: Final = tuple(f"agi_arg_{n}" for n in range(1, MAX_ENVIRONMENT_LINES))
 _REPLY: Final = re.compile(r"([1-5][0-9][0-9]) (?:result=([^ ]*)(?: (.*))?|(.*))", re.DOTALL).fullmatch
+_RESULT: Final = re.compile(r"result=.*", re.DOTALL)
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.:/+*#@=(),-]+").fullmatch
 # Commas split, quotes and backslashes vanish, brackets hide commas from the splitting (main/app.c).
 _UNSAFE_IN_ARRAY: Final = re.compile(r'[\x00-\x1f\x7f"\\()\[\]{}]').search
@@ -379,11 +381,11 @@ def _parse_reply(line: str) -> Reply:
         return _DONE
     match = _REPLY(line)
     if match is None:
-        raise ProtocolError(f"{line[:40]!r} is not a reply")
+        raise ProtocolError(f"{_shown(line)} is not a reply")
     code, result, rest, text = match.groups()
     if result is None:
         if code < "300":
-            raise ProtocolError(f"{line[:40]!r} has no result")
+            raise ProtocolError(f"{_shown(line)} has no result")
         return Reply(int(code), extra=text)
     rest = rest or ""
     if not rest.startswith("("):
@@ -392,8 +394,13 @@ def _parse_reply(line: str) -> Reply:
     # line that ends with ')' is value to its end, and in any other the first ') ' closes it.
     end = len(rest) - 1 if rest.endswith(")") else rest.find(") ")
     if end < 0:
-        raise ProtocolError(f"{line[:40]!r} does not close its value")
+        raise ProtocolError(f"{_shown(line)} does not close its value")
     return Reply(int(code), result, rest[1:end], rest[end + 2 :])
+
+
+def _shown(line: str) -> str:
+    """Quote a reply in a complaint, without its result: it may be a PIN."""
+    return repr(_RESULT.sub("result=...", line[:40]))
 
 
 def _quote(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
@@ -50,7 +50,7 @@ class Desk:
 
 
 class Session(asyncio.Protocol):
-    """What a handler works with: `request`, `answer_when`, `command`, `set_variables`.
+    """What a handler works with: `request`, `answer_when`, `command`, `extend`.
 
     Ends with the answer, with the coroutine that a handler is, or at `deadline`. That is in the loop's time; a
     handler that talks with a caller moves it.
@@ -97,6 +97,10 @@ class Session(asyncio.Protocol):
         """True once Asterisk said that the caller has gone; commands still work, as far as they need no caller."""
         return self._conversation.hung_up
 
+    def extend(self, seconds: float) -> None:
+        """Move the deadline: the session has so many seconds from now."""
+        self.deadline = self._desk.loop.time() + seconds
+
     def answer_when(self, decided: Awaitable[T], write: Callable[[T], bytes]) -> None:
         """Send the command that `write` makes of what was `decided`, as soon as it is; its success ends the session.
 
@@ -112,14 +116,6 @@ class Session(asyncio.Protocol):
         Raises GoneError when the connection ends first, UnsendableError for arguments that cannot be written.
         """
         return await self._ask(protocol.command(verb, *arguments))
-
-    async def set_variables(self, names: Sequence[str], values: Sequence[str]) -> None:
-        """Set channel variables in one round trip. Returns when Asterisk has said that they are set.
-
-        Raises RefusedError when it says otherwise, UnsendableError for values that ARRAY() would not keep,
-        GoneError when the connection ends first.
-        """
-        _demand_set(await self._ask(protocol.set_variables(names, values)))
 
     async def _ask(self, line: bytes) -> Reply:
         self._send(line)
@@ -304,4 +300,4 @@ class Session(asyncio.Protocol):
 
 def _demand_set(reply: Reply) -> None:
     if not reply.ok or reply.result != "1":
-        raise RefusedError(f"Asterisk did not set the variables: {reply.code} {harmless(reply.result or reply.extra)}")
+        raise RefusedError(f"Asterisk did not set the variables: {reply.code} {harmless(reply.extra)}".rstrip())

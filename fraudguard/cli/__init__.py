@@ -25,6 +25,7 @@ from fraudguard.cli.doctor import doctor
 from fraudguard.cli.grant import grant
 from fraudguard.cli.init import init
 from fraudguard.cli.limit import limit
+from fraudguard.cli.pin import pin
 from fraudguard.cli.rates import rates
 from fraudguard.cli.run import run
 from fraudguard.cli.sources import sources
@@ -63,6 +64,7 @@ for command in (
     limit,
     grant,
     block,
+    pin,
     check,
     attempts,
     calls,

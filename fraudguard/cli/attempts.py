@@ -16,6 +16,7 @@ from fraudguard.cli.app import (
     show_instant,
     show_money,
 )
+from fraudguard.cli.pin_terms import parse_name
 from fraudguard.clock import format_instant, parse_instant
 from fraudguard.policy import Ruling
 from fraudguard.policy.ruling import as_json as ruling_json
@@ -28,10 +29,12 @@ from fraudguard.store.attempts import LIST_LIMIT, Filter, Refusals, list_attempt
         "attempts --refused --since 2026-11-20 --json",
         "attempts --refused --by account",
         "attempts --tenant acme --account 204 --limit 10",
+        "attempts --pin 'Ann Smith' --since 2026-11-01",
     )
 )
 @click.option("--refused", is_flag=True, help="Only those that went nowhere.")
 @click.option("--by", type=click.Choice(["account"]), help="Count refusals by account, number and reason instead.")
+@click.option("--pin", "name", metavar="NAME", help="Only those at which the PIN of NAME was keyed.")
 @click.option("--since", metavar="TIME", help="Only from this instant on.")
 @click.option(
     "--limit", type=click.IntRange(1, 100_000), default=LIST_LIMIT, show_default=True, help="At most so many."
@@ -43,6 +46,7 @@ def attempts(
     app: App,
     refused: bool,
     by: str | None,
+    name: str | None,
     since: str | None,
     limit: int,
     tenant: str | None,
@@ -52,7 +56,8 @@ def attempts(
     """Show what was dialled and what became of it, the newest first."""
     scope = app.scope(tenant, account)
     instant = None if since is None else parse_instant(since, where="--since")
-    wanted = Filter(scope.tenant, scope.account, instant, refused)
+    person = None if name is None else parse_name(name, where="--pin")
+    wanted = Filter(scope.tenant, scope.account, instant, refused, person)
     if by is None:
         _show_attempts(app, app.read(partial(list_attempts, wanted=wanted, limit=limit)), as_json=as_json)
     else:
@@ -63,6 +68,7 @@ def _show_attempts(app: App, rulings: tuple[Ruling, ...], *, as_json: bool) -> N
     if as_json:
         print_json([ruling_json(ruling, app.settings.currency) for ruling in rulings])
         return
+    with_pin = any(ruling.pin is not None for ruling in rulings)
     rows = [
         (
             show_instant(ruling.at),
@@ -73,12 +79,17 @@ def _show_attempts(app: App, rulings: tuple[Ruling, ...], *, as_json: bool) -> N
             ruling.number,
             ruling.destination,
             show_money(ruling.per_minute),
+            *((ruling.pin,) if with_pin else ()),
             ruling.outcome,
             ruling.reason,
         )
         for ruling in rulings
     ]
-    columns = ("at", "tenant", "account", "source", "dialled", "number", "destination", "a minute", "verdict", "reason")
+    columns = (
+        *("at", "tenant", "account", "source", "dialled", "number", "destination", "a minute"),
+        *(("pin",) if with_pin else ()),
+        *("verdict", "reason"),
+    )
     print_table(columns, rows, empty="no attempts", spare=("tenant", "dialled", "source"))
 
 

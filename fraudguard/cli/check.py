@@ -12,9 +12,11 @@ from fraudguard.errors import InputError
 from fraudguard.guard import judge
 from fraudguard.house import build_house, refuse_other_currency
 from fraudguard.numbering import BadNumber
-from fraudguard.policy import DEFAULT_TENANT, Attempt, PolicyIndex, Ruling, Snapshot, explain, flatten
+from fraudguard.policy import DEFAULT_TENANT, Attempt, PolicyIndex, Reason, Ruling, Snapshot, explain, flatten
+from fraudguard.policy.pin import Keyed
 from fraudguard.policy.ruling import as_json as ruling_json
 from fraudguard.store import policies
+from fraudguard.store.pins import list_pins
 from fraudguard.store.rates import load_deck
 
 
@@ -78,6 +80,11 @@ def _judge(app: App, attempt: Attempt) -> Ruling:
             limits=policies.list_limits(connection),
             grants=policies.list_grants(connection),
             blocks=policies.list_blocks(connection),
+            pins=list_pins(connection),
         )
 
-    return flatten(judge(house, PolicyIndex(app.read(snapshot)), attempt))
+    policy = PolicyIndex(app.read(snapshot))
+    verdict = judge(house, policy, attempt)
+    if verdict.reason is Reason.PIN_REQUIRED and policy.can_key(attempt.tenant, attempt.account):
+        verdict = judge(house, policy, attempt, keyed=Keyed(attempt.at, assumed=True))
+    return flatten(verdict)

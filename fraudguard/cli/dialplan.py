@@ -15,6 +15,7 @@ from fraudguard.dialplan.check import check
 from fraudguard.dialplan.install import DEFAULT_PATH, MANAGER, Installed, advice, install
 from fraudguard.dialplan.render import render
 from fraudguard.errors import ConfigError, InputError, UnreachableError
+from fraudguard.secretfile import make_secret
 
 _PATH = click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default=DEFAULT_PATH)
 _PERMIT = click.option(
@@ -112,7 +113,7 @@ def _network(text: str) -> str:
 
 def _make_secret(settings: Settings, ami: Ami) -> None:
     path = manager.secret_path(settings, ami)
-    if path is not None and manager.make_secret(path, owner=settings.database):
+    if path is not None and make_secret(path, owner=settings.database):
         click.echo(f"made the secret {path}")
 
 

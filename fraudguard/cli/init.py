@@ -19,6 +19,8 @@ from fraudguard.config import NAME_PATTERN, Settings, load
 from fraudguard.dialplan import manager
 from fraudguard.errors import InputError, UnreachableError
 from fraudguard.house import build_house
+from fraudguard.pins.vault import make_pepper
+from fraudguard.secretfile import make_secret
 from fraudguard.store import create_database
 
 SAMPLE_DECK = "sample"
@@ -76,10 +78,12 @@ def _only_database(app: App) -> None:
 
 
 def _new_secrets(settings: Settings) -> Iterator[Path]:
-    """Make the secrets of the manager interfaces that have none yet."""
+    """Make the secrets that are not there yet: of the manager interfaces, and what PINs are keyed with."""
+    if make_secret(settings.pepper, owner=settings.database, text=make_pepper()):
+        yield settings.pepper
     for ami in settings.ami.values():
         path = manager.secret_path(settings, ami)
-        if path is not None and manager.make_secret(path, owner=settings.database):
+        if path is not None and make_secret(path, owner=settings.database):
             yield path
 
 

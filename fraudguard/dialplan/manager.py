@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
-import secrets
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from fraudguard import __version__
 from fraudguard.config import Ami, Settings
 from fraudguard.dialplan.render import digest, environment
-from fraudguard.errors import ConfigError, InputError, UnreachableError
+from fraudguard.errors import ConfigError, InputError
 from fraudguard.secretfile import read_secret_file
 
 TEMPLATE = "manager.conf.j2"
@@ -39,10 +36,6 @@ DANGEROUS: Final = ("Command", "Originate", "UpdateConfig", "GetConfig", "Reload
 WRITE_MILLISECONDS: Final = 5000
 """How long Asterisk lets a reader be slow before it throws it out. The events wait in its memory meanwhile."""
 
-SECRET_BYTES: Final = 24
-"""192 bits of randomness, 32 characters."""
-
-SECRET_MODE: Final = 0o600
 FILE_MODE: Final = 0o640
 GROUP: Final = "asterisk"
 """Whom Debian's Asterisk runs as: it has to read the snippet, and nobody else."""
@@ -145,27 +138,6 @@ def read_secret(settings: Settings, name: str) -> str:
         return _usable(ami.secret.get_secret_value(), f"ami.{name}.secret")
     where, fix = f"ami.{name}.secret_file", "make it with 'fraudguard dialplan install'"
     return _usable(read_secret_file(path, where=where, fix=fix).get_secret_value(), str(path))
-
-
-def make_secret(path: Path, owner: Path) -> bool:
-    """Put a random secret into a new file that only the owner of `owner` can read; False when there is one already.
-
-    Raises UnreachableError when it cannot be written.
-    """
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, SECRET_MODE)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise UnreachableError(
-            f"cannot be written: {error.strerror}", where=str(path), fix="check the folder and its rights"
-        ) from None
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(secrets.token_urlsafe(SECRET_BYTES) + "\n")
-        with suppress(OSError):  # only root may give a file away, and only then it is needed
-            service = owner.stat()
-            os.fchown(file.fileno(), service.st_uid, service.st_gid)
-    return True
 
 
 def _usable(secret: str, where: str = "secret") -> str:

@@ -28,7 +28,10 @@ ARG_TENANT: Final = "tenant"
 ARG_SOURCE: Final = "source"
 ARG_ASTERISK: Final = "asterisk"
 ARG_LINKEDID: Final = "linkedid"
-ARGUMENTS: Final = frozenset({ARG_NUMBER, ARG_TRUNK, ARG_ACCOUNT, ARG_TENANT, ARG_SOURCE, ARG_ASTERISK, ARG_LINKEDID})
+ARG_FORWARDED: Final = "forwarded"
+ARGUMENTS: Final = frozenset(
+    {ARG_NUMBER, ARG_TRUNK, ARG_ACCOUNT, ARG_TENANT, ARG_SOURCE, ARG_ASTERISK, ARG_LINKEDID, ARG_FORWARDED}
+)
 
 # Contexts of the generated dialplan.
 CONTEXT_GUARD: Final = "fraudguard"

@@ -9,7 +9,7 @@ from typing import Final
 
 from fraudguard.clock import Millis
 from fraudguard.money import Micros
-from fraudguard.policy.records import Reason
+from fraudguard.policy.records import DURESS, Reason
 
 
 class AlertKind(StrEnum):
@@ -24,6 +24,10 @@ class AlertKind(StrEnum):
     AMI_ABSENT = "ami_absent"  # an Asterisk is configured that was never linked
     AMI_OVERFLOW = "ami_overflow"  # events were dropped, and calls looked up anew
     STORE_FAILED = "store_failed"  # the database cannot be written
+    PIN_FAILURES = "pin_failures"  # an account's third wrong PIN within a day
+    PIN_LOCKED_OUT = "pin_locked_out"  # an account, a source or a tenant is locked: too many wrong PINs
+    PIN_DURESS = DURESS  # a duress PIN was keyed: somebody is being forced
+    GRANT_EXPIRING = "grant_expiring"  # a grant ends soon
     TEST = "test"  # `alerts test`
 
 
@@ -50,6 +54,16 @@ SEVERITY: Final[Mapping[str, Severity]] = {
     AlertKind.AMI_ABSENT: Severity.WARNING,
     AlertKind.AMI_OVERFLOW: Severity.WARNING,
     AlertKind.STORE_FAILED: Severity.CRITICAL,
+    Reason.PIN_FORWARDED: Severity.WARNING,
+    Reason.PIN_REQUIRED: Severity.NOTICE,
+    Reason.PIN_TIME: Severity.WARNING,
+    Reason.PIN_REGION: Severity.NOTICE,
+    Reason.PIN_PRICE: Severity.NOTICE,
+    Reason.PIN_MONEY: Severity.WARNING,
+    AlertKind.PIN_FAILURES: Severity.WARNING,
+    AlertKind.PIN_LOCKED_OUT: Severity.CRITICAL,
+    AlertKind.PIN_DURESS: Severity.CRITICAL,
+    AlertKind.GRANT_EXPIRING: Severity.NOTICE,
     AlertKind.TEST: Severity.NOTICE,
 }
 """How urgent each kind is (see severity_of)."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Mapping
+from datetime import UTC, tzinfo
 from typing import Generic, TypeAlias, TypeVar
 
 from fraudguard.clock import Millis
 from fraudguard.numbering.number import BadNumber, Number
+from fraudguard.policy.pin import Keyed, Pin, PinKind, Scheme, Unlock
 from fraudguard.policy.records import (
     DEFAULT_LIMIT,
     EVERYBODY,
@@ -33,10 +35,27 @@ _NO_LIMIT_SET = Limit(EVERYBODY, DEFAULT_LIMIT)
 class PolicyIndex:
     """Built once per snapshot, asked once per attempt, never changed."""
 
-    __slots__ = ("_blocks", "_by_host", "_by_network", "_grants", "_limits", "decks")
+    __slots__ = (
+        "_blocks",
+        "_by_host",
+        "_by_id",
+        "_by_network",
+        "_grants",
+        "_limits",
+        "_pins",
+        "decks",
+        "schemes",
+        "unlocks",
+    )
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.decks: Mapping[str, Deck] = snapshot.decks
+        self.schemes: Mapping[str, Scheme] = snapshot.schemes
+        self.unlocks: tuple[Unlock, ...] = snapshot.unlocks
+        self._by_id = {pin.id: pin for pin in snapshot.pins}
+        self._pins: dict[str, _TenantPins] = {}
+        for pin in snapshot.pins:
+            self._pins.setdefault(pin.tenant, _TenantPins()).add(pin)
         self._limits = {(limit.scope.tenant, limit.scope.account): limit for limit in snapshot.limits}
         self._grants = _ByPrefix(snapshot.grants)
         self._blocks = _ByPrefix(tuple(block for block in snapshot.blocks if not block.source))
@@ -46,8 +65,18 @@ class PolicyIndex:
             if block.source:
                 self._index_source(block)
 
-    def gather(self, attempt: Attempt, number: Number | BadNumber, deck: str, rate: Rate | None) -> Facts:
-        """Bring together what is known about an attempt."""
+    def gather(
+        self,
+        attempt: Attempt,
+        number: Number | BadNumber,
+        deck: str,
+        rate: Rate | None,
+        *,
+        asks: bool = False,
+        keyed: Keyed | None = None,
+        zone: tzinfo = UTC,
+    ) -> Facts:
+        """Bring together what is known about an attempt; the fields are those of Facts."""
         # Short codes are no E.164 prefixes: 411 must not fall under a rule about +41.
         digits = "" if isinstance(number, BadNumber) or number.short else number.digits
         return Facts(
@@ -58,7 +87,29 @@ class PolicyIndex:
             limit=self.limit_for(attempt.tenant, attempt.account),
             grant=self._grant_for(attempt, digits, rate),
             block=self._block_for(attempt, digits),
+            asks=asks,
+            keyed=keyed,
+            zone=zone,
         )
+
+    def can_key(self, tenant: str, account: str) -> bool:
+        """Say whether there is any PIN that could be keyed at an account."""
+        pins = self._pins.get(tenant)
+        return pins is not None and any(pin.usable_from(account) for pin in pins)
+
+    def pin(self, pin_id: int) -> Pin | None:
+        """Return the PIN of that id, if it is still one."""
+        return self._by_id.get(pin_id)
+
+    def pin_at(self, tenant: str, index: bytes) -> Pin | None:
+        """Return the tenant's PIN with such an index of its seal."""
+        pins = self._pins.get(tenant)
+        return None if pins is None else pins.by_index.get(index)
+
+    def authenticators(self, tenant: str, account: str) -> tuple[Pin, ...]:
+        """Return the authenticators whose codes may be keyed at an account."""
+        pins = self._pins.get(tenant)
+        return () if pins is None else tuple(pin for pin in pins.authenticators if pin.usable_from(account))
 
     def limit_for(self, tenant: str, account: str) -> Limit:
         """Return the narrowest limit: the account's, else the tenant's, else the global one, else DEFAULT_LIMIT."""
@@ -100,6 +151,26 @@ class PolicyIndex:
             self._by_host.setdefault(network.network_address, []).append(block)
         else:
             self._by_network.append((network, block))
+
+
+class _TenantPins:
+    """The PINs of one tenant: those of digits by their index, authenticators one by one."""
+
+    __slots__ = ("authenticators", "by_index")
+
+    def __init__(self) -> None:
+        self.by_index: dict[bytes, Pin] = {}
+        self.authenticators: list[Pin] = []
+
+    def add(self, pin: Pin) -> None:
+        if pin.kind is PinKind.TOTP:
+            self.authenticators.append(pin)
+        else:
+            self.by_index[pin.seal.index] = pin
+
+    def __iter__(self) -> Iterator[Pin]:
+        yield from self.by_index.values()
+        yield from self.authenticators
 
 
 class _ByPrefix(Generic[_RuleT]):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from enum import StrEnum
+from typing import Final
 
 from fraudguard.clock import Millis
 from fraudguard.money import Micros
 from fraudguard.numbering.number import BadNumber, Number
+from fraudguard.policy.pin import Keyed, Pin, Scheme, Unlock
 from fraudguard.rating.deck import Deck
 from fraudguard.rating.rate import Rate
 
@@ -34,8 +37,28 @@ class Reason(StrEnum):
     BLOCKED = "blocked"
     NO_RATE = "no_rate"
     OVER_LIMIT = "over_limit"
+    PIN_FORWARDED = "pin_forwarded"  # a PIN is wanted, and nobody is there to key one: forwarded or transferred
+    PIN_REQUIRED = "pin_required"  # a PIN is wanted, and there is none that could be keyed
+    PIN_HANGUP = "pin_hangup"  # the caller hung up instead
+    PIN_TIMEOUT = "pin_timeout"  # nothing was keyed
+    PIN_WRONG = "pin_wrong"
+    PIN_LOCKED = "pin_locked"  # too many wrong ones before: none is looked at now
+    PIN_ACCOUNT = "pin_account"  # a PIN, but not to be used from this account
+    PIN_TIME = "pin_time"  # not at this time
+    PIN_REGION = "pin_region"  # not for this number
+    PIN_PRICE = "pin_price"  # not at this price
+    PIN_MONEY = "pin_money"  # what it may spend in a day is spent
     OK = "ok"
     UNDECIDED = "undecided"  # no rule decided: a defect of ours, and therefore nowhere
+
+
+QUIET: Final = frozenset(
+    {Reason.PIN_HANGUP, Reason.PIN_TIMEOUT, Reason.PIN_WRONG, Reason.PIN_LOCKED, Reason.PIN_ACCOUNT}
+)
+"""Refusals that are no alert by themselves: a person may mistype. Of those who guess it is told what they add up to."""
+
+DURESS: Final = "pin_duress"
+"""The kind of alert that goes with a call for which a duress PIN was keyed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +66,7 @@ class Attempt:
     """Someone dials something. Texts are as the dialplan sent them, `at` is UTC milliseconds.
 
     `source` may carry a port ('192.0.2.7:5060'); `account`, `source`, `asterisk` and `linkedid` may be empty.
+    `forwarded` says that a phone forwarded or transferred the call, or that no phone began it: nobody is at the keypad.
     """
 
     number: str
@@ -53,6 +77,7 @@ class Attempt:
     at: Millis
     asterisk: str = ""
     linkedid: str = ""
+    forwarded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +125,7 @@ class Grant:
 
     `prefix` is E.164 digits without plus ('' for any number), `highest` the dearest per-minute price and
     connect fee it lifts the limit to (None: any known price), `until` the first instant it no longer holds
-    (None: for good).
+    (None: for good). Calls that it reaches need no PIN, unless `asks_pin`.
     """
 
     id: int
@@ -111,6 +136,7 @@ class Grant:
     reason: str
     author: str
     created: Millis
+    asks_pin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +163,8 @@ class Facts:
 
     `number` is what the dialled digits mean, `rate` the price of its longest prefix on this trunk,
     `limit` the narrowest that applies, `block` the first that matches, `grant` the first that reaches the
-    price, or else the first that would if it reached so high.
+    price, or else the first that would if it reached so high. `asks` says that such a number wants a PIN, `keyed`
+    what came of asking for one (None: nobody was asked yet), `zone` is the tenant's time.
     """
 
     attempt: Attempt
@@ -147,6 +174,9 @@ class Facts:
     limit: Limit
     grant: Grant | None
     block: Block | None
+    asks: bool = False
+    keyed: Keyed | None = None
+    zone: tzinfo = UTC
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,15 +198,24 @@ class Verdict:
     def allowed(self) -> bool:
         return self.outcome is Outcome.ALLOW
 
+    @property
+    def pin(self) -> Pin | None:
+        """The PIN that was keyed, also one that did not help."""
+        return None if self.facts.keyed is None else self.facts.keyed.pin
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What operators have set, at one moment: immutable, swapped whole when an edit is committed.
 
-    `decks` maps a deck's name to its table of rates; a deck that is configured but holds no rates is absent.
+    `decks` maps a deck's name to its table of rates; a deck that is configured but holds no rates is absent. `pins` are
+    those not revoked; `schemes` say by tenant how its PINs are sealed.
     """
 
     decks: Mapping[str, Deck]
     limits: tuple[Limit, ...] = ()
     grants: tuple[Grant, ...] = ()
     blocks: tuple[Block, ...] = ()
+    pins: tuple[Pin, ...] = ()
+    schemes: Mapping[str, Scheme] = field(default_factory=dict)
+    unlocks: tuple[Unlock, ...] = ()

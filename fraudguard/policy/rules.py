@@ -7,11 +7,13 @@ through: only `emergency` and `ok` can allow, and reaching the end without a dec
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import TypeAlias
 
 from fraudguard.numbering.number import BadNumber, Kind, Number
+from fraudguard.policy.pin import Terms
 from fraudguard.policy.records import Facts, Grant, Outcome, Reason, Verdict
-from fraudguard.rating.rate import Rate
+from fraudguard.rating.rate import Rate, affordable_seconds
 
 Rule: TypeAlias = Callable[[Facts], Outcome | None]
 
@@ -49,9 +51,65 @@ def over_limit(facts: Facts) -> Outcome | None:
     return None if facts.grant is not None and reaches(facts.grant, facts.rate) else Outcome.NOWHERE
 
 
+def pin_forwarded(facts: Facts) -> Outcome | None:
+    """A PIN is wanted, and nobody is at the keypad. Whoever answers a forwarded call would be a stranger."""
+    return Outcome.NOWHERE if _wants_pin(facts) and facts.attempt.forwarded else None
+
+
+def pin_required(facts: Facts) -> Outcome | None:
+    """A PIN is wanted, and nobody was asked: because there is none to be keyed, or not yet."""
+    keyed = facts.keyed
+    asked = keyed is not None and (keyed.pin is not None or keyed.assumed or bool(keyed.refusal))
+    return Outcome.NOWHERE if _wants_pin(facts) and not asked else None
+
+
+def pin_wrong(facts: Facts) -> Outcome | None:
+    """What was keyed is nobody's PIN; and so is whatever else asking came to, if it came to nothing good."""
+    return Outcome.NOWHERE if _wants_pin(facts) and _refusal(facts) else None
+
+
+def pin_time(facts: Facts) -> Outcome | None:
+    """Keyed outside its hours, before it begins, or when it is over."""
+    terms = _terms(facts)
+    if terms is None:
+        return None
+    at = facts.attempt.at
+    begun = terms.begins is None or terms.begins <= at
+    over = terms.until is not None and terms.until <= at
+    open_ = terms.hours is None or terms.hours.hold(datetime.fromtimestamp(at / 1000, tz=facts.zone))
+    return None if begun and open_ and not over else Outcome.NOWHERE
+
+
+def pin_region(facts: Facts) -> Outcome | None:
+    """Good for other regions and prefixes only. A number of no region (satellites) needs its prefix named."""
+    terms, number = _terms(facts), facts.number
+    if terms is None or isinstance(number, BadNumber) or not (terms.regions or terms.prefixes):
+        return None
+    named = number.region in terms.regions or number.digits.startswith(terms.prefixes or ("-",))
+    return None if named else Outcome.NOWHERE
+
+
+def pin_price(facts: Facts) -> Outcome | None:
+    """Dearer than the PIN is good for, or of an unknown price."""
+    terms = _terms(facts)
+    if terms is None or terms.highest is None:
+        return None
+    return None if facts.rate is not None and facts.rate.dearest <= terms.highest else Outcome.NOWHERE
+
+
+def pin_money(facts: Facts) -> Outcome | None:
+    """What the PIN may spend in a day does not pay for another call."""
+    return Outcome.NOWHERE if _paid_seconds(facts) == 0 else None
+
+
 def ok(_: Facts) -> Outcome | None:
     """Everything was asked and nothing objected."""
     return Outcome.ALLOW
+
+
+def _came_to(reason: Reason) -> Rule:
+    """Return the rule that refuses where asking for a PIN came to this."""
+    return lambda facts: Outcome.NOWHERE if _wants_pin(facts) and _refusal(facts) == reason else None
 
 
 ORDER: tuple[tuple[Reason, Rule], ...] = (
@@ -61,7 +119,18 @@ ORDER: tuple[tuple[Reason, Rule], ...] = (
     (Reason.NO_RATE, no_rate),
     (Reason.OVER_LIMIT, over_limit),
     # too_fast, too_many, over_budget: what the ledger knows is asked here, when the price is known to be bearable
-    # pin_*: the caller is asked last, so that nobody keys a PIN for a call that would be refused anyway
+    # The caller is asked last, so that nobody keys a PIN for a call that would be refused anyway.
+    (Reason.PIN_FORWARDED, pin_forwarded),
+    (Reason.PIN_REQUIRED, pin_required),
+    (Reason.PIN_HANGUP, _came_to(Reason.PIN_HANGUP)),
+    (Reason.PIN_TIMEOUT, _came_to(Reason.PIN_TIMEOUT)),
+    (Reason.PIN_LOCKED, _came_to(Reason.PIN_LOCKED)),
+    (Reason.PIN_ACCOUNT, _came_to(Reason.PIN_ACCOUNT)),
+    (Reason.PIN_WRONG, pin_wrong),
+    (Reason.PIN_TIME, pin_time),
+    (Reason.PIN_REGION, pin_region),
+    (Reason.PIN_PRICE, pin_price),
+    (Reason.PIN_MONEY, pin_money),
     (Reason.OK, ok),
 )
 
@@ -85,7 +154,7 @@ def decide(
         if outcome is Outcome.NOWHERE and reason in shadow:
             simulated += (reason,)
             continue
-        lease = lease_seconds if outcome is Outcome.ALLOW and reason is not Reason.EMERGENCY else None
+        lease = _lease(facts, lease_seconds) if outcome is Outcome.ALLOW and reason is not Reason.EMERGENCY else None
         return Verdict(call, outcome, reason, facts, lease, simulated)
     return Verdict(call, Outcome.NOWHERE, Reason.UNDECIDED, facts, None, simulated)
 
@@ -93,6 +162,39 @@ def decide(
 def reaches(grant: Grant, rate: Rate) -> bool:
     """Say whether the grant lifts the limit as high as this rate."""
     return grant.highest is None or rate.dearest <= grant.highest
+
+
+def _refusal(facts: Facts) -> str:
+    return "" if facts.keyed is None else facts.keyed.refusal
+
+
+def _lease(facts: Facts, longest: int) -> int:
+    paid = _paid_seconds(facts)
+    return longest if paid is None else min(longest, paid)
+
+
+def _paid_seconds(facts: Facts) -> int | None:
+    """Return for how long the PIN's money of the day lasts; None where that is not limited."""
+    terms = _terms(facts)
+    if terms is None or terms.per_day is None:
+        return None
+    assert facts.keyed is not None  # or there would be no terms
+    left = terms.per_day - facts.keyed.spent
+    return 0 if facts.rate is None else affordable_seconds(facts.rate, left)
+
+
+def _terms(facts: Facts) -> Terms | None:
+    """Return what the keyed PIN is good for, where the call goes by a PIN at all."""
+    keyed = facts.keyed
+    return None if keyed is None or keyed.pin is None or not _wants_pin(facts) else keyed.pin.terms
+
+
+def _wants_pin(facts: Facts) -> bool:
+    """Say whether a PIN is wanted: for such a number, unless a grant that reaches its price waives it."""
+    if not facts.asks:
+        return False
+    grant = facts.grant
+    return grant is None or grant.asks_pin or (facts.rate is not None and not reaches(grant, facts.rate))
 
 
 def _kind(facts: Facts) -> Kind | None:

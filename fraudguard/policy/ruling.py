@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from fraudguard.clock import Millis, format_instant
 from fraudguard.money import Micros, format_amount
@@ -17,7 +17,8 @@ class Ruling:
 
     `number`, `region`, `kind` are None where the dialled digits are no number (`bad_number` says why not);
     `prefix`, `destination`, `per_minute` and `connect_fee` where there is no rate. `limit_scope` is 'global',
-    'tenant' or 'account'.
+    'tenant' or 'account'. `pin_id` and `pin` (a name) are of the PIN that was keyed, also one that did not help;
+    `pin_tries` is how often something was keyed, None where nobody was asked.
     """
 
     call: str
@@ -42,6 +43,9 @@ class Ruling:
     limit_scope: str
     grant_id: int | None
     block_id: int | None
+    pin_id: int | None
+    pin: str | None
+    pin_tries: int | None
     outcome: Outcome
     reason: Reason
     lease_seconds: int | None
@@ -53,6 +57,7 @@ def flatten(verdict: Verdict) -> Ruling:
     facts = verdict.facts
     attempt, number, rate, grant, block = facts.attempt, facts.number, facts.rate, facts.grant, facts.block
     known = None if isinstance(number, BadNumber) else number
+    pin, keyed = verdict.pin, facts.keyed
     return Ruling(
         call=verdict.call,
         at=attempt.at,
@@ -76,6 +81,9 @@ def flatten(verdict: Verdict) -> Ruling:
         limit_scope=facts.limit.scope.level,
         grant_id=grant.id if grant else None,
         block_id=block.id if block else None,
+        pin_id=pin.id if pin else None,
+        pin=pin.name if pin else None,
+        pin_tries=keyed.tries if keyed else None,
         outcome=verdict.outcome,
         reason=verdict.reason,
         lease_seconds=verdict.lease_seconds,
@@ -104,11 +112,13 @@ def as_json(ruling: Ruling, currency: str) -> dict[str, Any]:
         "limit": money(ruling.limit),
         "limit_scope": ruling.limit_scope,
         "lease_seconds": ruling.lease_seconds,
-        "pin_required": False,
+        "pin_required": ruling.pin_tries is not None or ruling.reason in _PIN_REFUSALS,
         "simulated": bool(ruling.simulated),
         "simulated_reasons": [reason.value for reason in ruling.simulated],
         "grant": ruling.grant_id,
         "block": ruling.block_id,
+        "pin": ruling.pin,
+        "pin_tries": ruling.pin_tries,
         "explain": explain(ruling, currency),
         "call": ruling.call,
         "at": format_instant(ruling.at),
@@ -125,14 +135,17 @@ def as_json(ruling: Ruling, currency: str) -> dict[str, Any]:
 def explain(ruling: Ruling, currency: str) -> list[str]:
     """Retell the verdict, one line per step taken, ending at the step that decided."""
     steps = [_numbering_step(ruling)]
-    for reason, tell in _STEPS:
+    for reasons, tell in _STEPS:
         if ruling.reason in (Reason.EMERGENCY, Reason.BAD_NUMBER):
             break
         steps.append(tell(ruling, currency))
-        if reason is ruling.reason:
+        steps += (
+            f"shadow: {reason} would have refused this call, but only simulates"
+            for reason in ruling.simulated
+            if reason in reasons
+        )
+        if ruling.reason in reasons:
             break
-        if reason in ruling.simulated:
-            steps.append(f"shadow: {reason} would have refused this call, but only simulates")
     lease = "" if ruling.lease_seconds is None else f", for at most {ruling.lease_seconds} s"
     steps.append(f"verdict: {ruling.outcome} ({ruling.reason}){lease}")
     return steps
@@ -178,13 +191,53 @@ def _limit_step(ruling: Ruling, currency: str) -> str:
 
 
 def _limit_scope(ruling: Ruling) -> str:
-    names = {"tenant": f"tenant {ruling.tenant}", "account": f"account {ruling.account} of tenant {ruling.tenant}"}
+    names = {"tenant": f"tenant {ruling.tenant}", "account": _account(ruling)}
     return names.get(ruling.limit_scope, "global")
 
 
-_STEPS = (
-    (Reason.BLOCKED, _block_step),
-    (Reason.NO_RATE, _rate_step),
-    (Reason.OVER_LIMIT, _limit_step),
+def _account(ruling: Ruling) -> str:
+    return f"account {ruling.account} of tenant {ruling.tenant}"
+
+
+def _pin_step(ruling: Ruling, _: str) -> str:
+    refusal = next((reason for reason in (ruling.reason, *ruling.simulated) if reason in _PIN_REFUSALS), None)
+    whose = f"{ruling.pin!r} ({ruling.pin_id})"
+    if refusal is not None:
+        told = _PIN_REFUSALS[refusal].format(whose=whose, account=_account(ruling), tries=_tries(ruling.pin_tries or 0))
+        return f"pin: {told}"
+    if ruling.pin_tries is None:
+        return "pin: none was asked for"
+    if ruling.pin is None:  # as `check` supposes
+        return "pin: one would be asked for"
+    return f"pin: {whose} was keyed{'' if ruling.pin_tries else ' a while ago'} and may call there"
+
+
+def _tries(count: int) -> str:
+    return {0: "never", 1: "once", 2: "twice", 3: "three times"}.get(count, f"{count} times")
+
+
+_PIN_REFUSALS: Final = {
+    Reason.PIN_FORWARDED: "one is wanted, and nobody is there to key it: a phone forwarded or transferred the call, or"
+    " no phone began it ('grant add' lets such calls go without)",
+    Reason.PIN_REQUIRED: "one is wanted, and there is none that could be keyed at {account}"
+    " ('pin add' makes one, 'grant add' lets calls go without)",
+    Reason.PIN_HANGUP: "the caller hung up instead of keying one",
+    Reason.PIN_TIMEOUT: "nothing was keyed in time (pin.timeout_seconds says how long a caller has)",
+    Reason.PIN_LOCKED: "not looked at, because too many wrong ones were keyed before ('pin unlock' takes that back)",
+    Reason.PIN_ACCOUNT: "{whose} was keyed, but may not be used at {account} ('pin show' says where it may)",
+    Reason.PIN_WRONG: "keyed {tries}, and it was nobody's ('pin rotate' gives new digits to who forgot theirs)",
+    Reason.PIN_TIME: "{whose} was keyed, but is not good at this time ('pin show' says when it is)",
+    Reason.PIN_REGION: "{whose} was keyed, but is not good for this number ('pin show' says for which it is)",
+    Reason.PIN_PRICE: "{whose} was keyed, but is not good at this price ('pin show' says up to which it is)",
+    Reason.PIN_MONEY: "{whose} was keyed, but what is left of its money of the day does not pay for this call"
+    " ('pin show' says how much it has)",
+}
+"""What is told of a refusal for want of a good PIN, in the order of the rules."""
+
+_STEPS: Final = (
+    ((Reason.BLOCKED,), _block_step),
+    ((Reason.NO_RATE,), _rate_step),
+    ((Reason.OVER_LIMIT,), _limit_step),
+    (tuple(_PIN_REFUSALS), _pin_step),
 )
 """The rules of policy.rules.ORDER that have something to tell, in that order (a test holds the two together)."""

@@ -43,3 +43,23 @@ def billed_seconds(rate: Rate, seconds: int) -> int:
 def cost(rate: Rate, seconds: int) -> Micros:
     """Return what an answered call of `seconds` (>= 0) costs, rounded up to one micro-unit."""
     return rate.connect_fee + -(-rate.per_minute * billed_seconds(rate, seconds) // 60)
+
+
+LONGEST_SECONDS = 86_400
+"""What is affordable without end is affordable for a day."""
+
+
+def affordable_seconds(rate: Rate, money: Micros) -> int:
+    """Return for how long an answered call may last without costing more than `money`; 0 when not even its beginning
+    is paid for.
+
+    Where money ends it, that is a second before the increment does: the carrier's clock may see the end a little
+    later than Asterisk's, and would bill another increment.
+    """
+    left = money - rate.connect_fee
+    if left < 0 or cost(rate, 1) > money:
+        return 0
+    paid = LONGEST_SECONDS if rate.per_minute == 0 else left * 60 // rate.per_minute
+    if paid >= LONGEST_SECONDS:
+        return LONGEST_SECONDS
+    return max(1, paid // rate.increment_seconds * rate.increment_seconds - 1)

@@ -1,6 +1,6 @@
 """Everything put together.
 
-configuration ──> house ─────┐
+configuration ──> house ─────┐       ┌───> PIN asker
 database ───────> snapshots ─┴─> guard <──> FastAGI server
 database <────── verdict log <─────┘
                       │ committed
@@ -42,6 +42,7 @@ from fraudguard.service import readings
 from fraudguard.service.background import background
 from fraudguard.service.following import Following, following
 from fraudguard.service.owner import sole_owner
+from fraudguard.service.pins import pin_asking
 from fraudguard.store import Reader, Writer, migrate_database, open_reader, open_writer
 from fraudguard.store.outbox import OutboxStore, Terms
 from fraudguard.store.retention import prune_hourly
@@ -98,9 +99,13 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
         followed = await stack.enter_async_context(follow)
         verdicts = VerdictLog(writer, committed=followed.desk.committed)
         stack.push_async_callback(verdicts.close)
-        guard = Guard(house, policy.current, meter.measuring(verdicts))
+        asking = pin_asking(
+            settings, clock, house, policy.current, writer=writer, reader=reader, alert=followed.desk.alert
+        )
+        asker = await stack.enter_async_context(asking)
+        guard = Guard(house, policy.current, meter.measuring(verdicts), asker)
 
-        server = await stack.enter_async_context(_answering(settings, clock, guard))
+        server = await stack.enter_async_context(_answering(settings, clock, house, guard))
         pruning = prune_hourly(writer, settings.retention, clock, pruned=_tell_pruned, failed=meter.store.failed)
         background(stack, pruning, "retention")
 
@@ -122,9 +127,9 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
 
 
 @asynccontextmanager
-async def _answering(settings: Settings, clock: Clock, guard: Guard) -> AsyncIterator[AgiServer]:
+async def _answering(settings: Settings, clock: Clock, house: House, guard: Guard) -> AsyncIterator[AgiServer]:
     server = AgiServer(
-        outbound.routes(guard, clock),
+        outbound.routes(guard, clock, lambda tenant: house.tenancy_of(tenant).asking),
         host=settings.agi.host,
         port=settings.agi.port,
         allow=settings.agi.allow,
@@ -175,6 +180,7 @@ class _Policy:
             limits=len(snapshot.limits),
             grants=len(snapshot.grants),
             blocks=len(snapshot.blocks),
+            pins=len(snapshot.pins),
         )
 
     def not_swapped(self, error: Exception) -> None:

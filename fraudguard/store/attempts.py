@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from fraudguard.clock import Millis
@@ -35,12 +35,16 @@ class Refusals:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which attempts to list; None (or False) for any. `since` is the first instant that counts."""
+    """Which attempts to list; None (or False) for any. `since` is the first instant that counts.
+
+    `pin` is the name of whose PIN was keyed, also one that did not help.
+    """
 
     tenant: str | None = None
     account: str | None = None
     since: Millis | None = None
     refused: bool = False
+    pin: str | None = None
 
 
 EVERYTHING = Filter()
@@ -66,7 +70,7 @@ def list_refusals(
     connection: sqlite3.Connection, wanted: Filter = EVERYTHING, *, limit: int = LIST_LIMIT
 ) -> tuple[Refusals, ...]:
     """Return refused attempts grouped by account, number and reason, the most frequent first."""
-    where, parameters = _where(Filter(wanted.tenant, wanted.account, wanted.since, refused=True))
+    where, parameters = _where(replace(wanted, refused=True))
     rows = connection.execute(
         "SELECT tenant, account, ifnull(number, dialled), destination, max(per_minute), reason, count(*),"  # noqa: S608
         f" min(at), max(at) FROM attempts WHERE {where} GROUP BY tenant, account, ifnull(number, dialled), reason"
@@ -80,6 +84,9 @@ def _where(wanted: Filter) -> tuple[str, list[str | int]]:
     conditions, parameters = narrowed("at", wanted.since, tenant=wanted.tenant, account=wanted.account)
     if wanted.refused:
         conditions.append("outcome = 'nowhere'")
+    if wanted.pin is not None:  # by ids, which have an index
+        conditions.append("pin_id IN (SELECT id FROM pins WHERE name = ?)")
+        parameters.append(wanted.pin)
     return " AND ".join(conditions), parameters
 
 

@@ -29,7 +29,7 @@ REDIAL_MILLIS = 60_000
 ADMISSIONS_LIMIT = 200_000
 """The newest so many are enough: twice what one Asterisk has been seen to carry, many times over."""
 
-_UNKNOWN_INCREMENT = 60
+UNKNOWN_INCREMENT = 60
 """How a call is billed whose verdict was stored before increments were: no list has been seen to bill by more."""
 
 _LEG: Final = tuple(field.name for field in fields(Leg))
@@ -152,7 +152,7 @@ def _rate(row: Row) -> Rate | None:
     destination, prefix, per_minute, connect_fee, minimum, increment = row
     if per_minute is None:
         return None
-    return Rate(prefix, destination, per_minute, connect_fee, minimum or 0, increment or _UNKNOWN_INCREMENT, 0)
+    return Rate(prefix, destination, per_minute, connect_fee, minimum or 0, increment or UNKNOWN_INCREMENT, 0)
 
 
 def note_followed(connection: sqlite3.Connection, until: Mapping[str, Millis]) -> None:

@@ -10,7 +10,7 @@ from fraudguard.clock import Millis
 def note_edit(connection: sqlite3.Connection, noun: str, what: str, author: str, now: Millis) -> None:
     """Write an edit down and raise its noun's revision, inside the edit's own transaction.
 
-    `noun` is 'limit', 'grant' or 'block', or a deck's (see deck_noun).
+    `noun` is 'limit', 'grant', 'block' or 'pin', or a deck's (see deck_noun).
     """
     connection.execute("INSERT INTO edits (at, author, noun, what) VALUES (?, ?, ?, ?)", (now, author, noun, what))
     connection.execute(

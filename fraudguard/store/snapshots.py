@@ -16,17 +16,19 @@ from pathlib import Path
 from typing import Self
 
 from fraudguard.clock import Clock, Millis
+from fraudguard.policy.pin import Pin, Scheme, Unlock
 from fraudguard.policy.records import Block, Grant, Limit, Snapshot
 from fraudguard.rating import Deck
 from fraudguard.store.database import Closing, Reader, open_reader
 from fraudguard.store.edits import deck_noun, revisions
+from fraudguard.store.pins import KEPT_MILLIS, list_pins, list_schemes, list_unlocks
 from fraudguard.store.policies import list_blocks, list_grants, list_limits
 from fraudguard.store.rates import load_deck, next_activation
 
 POLL_SECONDS = 0.2
 """How often to look for edits: five looks within the second that operators are promised."""
 
-_POLICY_NOUNS = ("limit", "grant", "block")
+_POLICY_NOUNS = ("limit", "grant", "block", "pin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,9 @@ class _Policies:
     limits: tuple[Limit, ...]
     grants: tuple[Grant, ...]
     blocks: tuple[Block, ...]
+    pins: tuple[Pin, ...]
+    schemes: Mapping[str, Scheme]
+    unlocks: tuple[Unlock, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +137,25 @@ class SnapshotSource(Closing):
                 self._failed(error)
 
     async def _refresh_policies(self) -> bool:
-        """Load limits, grants and blocks if they were edited; say whether the snapshot is another now."""
+        """Load limits, grants, blocks and PINs if they were edited; say whether the snapshot is another now."""
         version = await self._policy_reader.run(_data_version)
         if self._seen.get(self._policy_reader) == version:
             return False
-        loaded = await self._policy_reader.read(partial(_load_policies, known=self._policies))
+        loaded = await self._policy_reader.read(partial(_load_policies, known=self._policies, now=self._clock.now()))
         # Seen only now: a failed load is tried again at the next poll.
         self._seen[self._policy_reader] = version
         if loaded is self._policies:
             return False
         self._policies = loaded
-        self._current = replace(self._current, limits=loaded.limits, grants=loaded.grants, blocks=loaded.blocks)
+        self._current = replace(
+            self._current,
+            limits=loaded.limits,
+            grants=loaded.grants,
+            blocks=loaded.blocks,
+            pins=loaded.pins,
+            schemes=loaded.schemes,
+            unlocks=loaded.unlocks,
+        )
         return True
 
     async def _refresh_decks(self) -> bool:
@@ -167,12 +180,20 @@ def _data_version(connection: sqlite3.Connection) -> int:
     return int(version)
 
 
-def _load_policies(connection: sqlite3.Connection, known: _Policies | None) -> _Policies:
+def _load_policies(connection: sqlite3.Connection, known: _Policies | None, now: Millis) -> _Policies:
     edited = revisions(connection)
     stand = tuple(edited.get(noun, 0) for noun in _POLICY_NOUNS)
     if known is not None and known.revisions == stand:
         return known
-    return _Policies(stand, list_limits(connection), list_grants(connection), list_blocks(connection))
+    return _Policies(
+        stand,
+        list_limits(connection),
+        list_grants(connection),
+        list_blocks(connection),
+        list_pins(connection),
+        list_schemes(connection),
+        list_unlocks(connection, now - KEPT_MILLIS),
+    )
 
 
 def _load_decks(

@@ -8,8 +8,9 @@ calls arrive, batches are given a few milliseconds more to grow.
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from typing import Final, TypeAlias
 
@@ -17,7 +18,8 @@ from fraudguard.errors import StoreError
 from fraudguard.numbering.number import BadNumber
 from fraudguard.policy.alert import severity_of
 from fraudguard.policy.index import without_port
-from fraudguard.policy.records import Outcome, Verdict
+from fraudguard.policy.pin import Keyed
+from fraudguard.policy.records import DURESS, QUIET, Outcome, Verdict
 from fraudguard.store.alerts import NO_DETAILS, SHARED_COLUMNS, store_alerts
 from fraudguard.store.database import Writer
 from fraudguard.store.rows import TEXT_LIMIT, Row, chunks, placeholders, storable
@@ -41,9 +43,15 @@ _BEFORE: Final = ("outcome", "at")
 _AFTER: Final = (
     *("asterisk", "linkedid", "region", "kind", "bad_number", "deck", "prefix", "lease_seconds", "simulated"),
     *("grant_id", "block_id", "minimum_seconds", "increment_seconds"),
+    *("pin_id", "pin", "pin_tries", "duress"),
 )
 _ATTEMPT_COLUMNS: Final = _BEFORE + SHARED_COLUMNS + _AFTER
 _SHARED: Final = slice(len(_BEFORE), len(_BEFORE) + len(SHARED_COLUMNS))
+_REASON: Final = len(_BEFORE)
+_PIN: Final = -3
+_DURESS: Final = -1
+
+_NOBODY_ASKED: Final = (None, None, None, False)
 
 
 class VerdictLog:
@@ -188,36 +196,58 @@ def attempt_row(verdict: Verdict) -> Row:
         None if facts.block is None else facts.block.id,
         None if rate is None else rate.minimum_seconds,
         None if rate is None else rate.increment_seconds,
+        *(_NOBODY_ASKED if facts.keyed is None else _keyed_columns(facts.keyed)),
     )
 
 
+def _keyed_columns(keyed: Keyed) -> Row:
+    pin = keyed.pin
+    return (None, None, keyed.tries, False) if pin is None else (pin.id, pin.name, keyed.tries, pin.duress)
+
+
 def store_batch(rows: Sequence[Row], connection: sqlite3.Connection) -> None:
-    """Insert attempts and raise or fold the alerts of those refused, inside the caller's transaction."""
+    """Insert attempts and raise or fold the alerts that go with them, inside the caller's transaction."""
     for sql, parameters in chunks(_insert_attempts, rows):
         connection.execute(sql, parameters)
     store_alerts(connection, _alerts(rows))
 
 
 def _alerts(rows: Sequence[Row]) -> list[Row]:
-    """Return one row of ALERT_COLUMNS per fold key among the refused, counting its tries in this batch."""
-    grouped: dict[str, tuple[int, int, int, Row]] = {}
+    """Return one row of ALERT_COLUMNS per fold key among those to be told of, counting its tries in this batch."""
+    grouped: dict[str, tuple[int, int, int, Row, str | None]] = {}
     for row in rows:
-        if row[0] == Outcome.NOWHERE:
-            at = row[1]
-            key = _fold_key(*row[_SHARED][:7])
-            first, last, tries, shared = grouped.get(key, (at, at, 0, row[_SHARED]))
-            grouped[key] = (min(first, at), max(last, at), tries + 1, shared)
+        if row[0] == Outcome.ALLOW and not row[_DURESS]:
+            continue
+        at, name = row[1], row[_PIN]
+        for kind in _kinds(row):
+            shared = (kind, *row[_SHARED][1:])
+            key = _fold_key(name, *shared[:7])
+            first, last, tries, shared, name = grouped.get(key, (at, at, 0, shared, name))
+            grouped[key] = (min(first, at), max(last, at), tries + 1, shared, name)
     return [
-        (key, first, last, tries, shared[0], severity_of(shared[0]), *shared, NO_DETAILS)
-        for key, (first, last, tries, shared) in grouped.items()
+        (key, first, last, tries, shared[0], severity_of(shared[0]), *shared, _details(name))
+        for key, (first, last, tries, shared, name) in grouped.items()
     ]
 
 
-def _fold_key(*shared: str | None) -> str:
+def _kinds(row: Row) -> Iterator[str]:
+    """Tell of which kinds of alert an attempt is. Whoever keys a duress PIN is heard, whether or not the call goes."""
+    if row[0] == Outcome.NOWHERE and row[_REASON] not in QUIET:
+        yield row[_REASON]
+    if row[_DURESS]:
+        yield DURESS
+
+
+def _details(name: str | None) -> str:
+    return NO_DETAILS if name is None else json.dumps({"pin": name}, ensure_ascii=False)
+
+
+def _fold_key(name: str | None, *shared: str | None) -> str:
     reason, tenant, account, source, _trunk, dialled, number = shared
     assert source is not None
+    whose = () if name is None else (name,)
     # No stored text holds a control character (see storable), so the separator keeps the parts apart.
-    return "\x1f".join((str(reason), str(tenant), str(account), without_port(source), str(number or dialled)))
+    return "\x1f".join((str(reason), str(tenant), str(account), without_port(source), str(number or dialled), *whose))
 
 
 @cache

@@ -228,6 +228,8 @@ _COMMANDS: Final[Mapping[str, tuple[_Handler, range, bool]]] = {
     "GET VARIABLE": (AgiCall._get_variable, range(1, 2), False),  # noqa: SLF001
     "GET DATA": (AgiCall._get_data, range(1, 4), True),  # noqa: SLF001
     "STREAM FILE": (_say("200 result=0 endpos=8000"), range(2, 4), True),
+    "CHANNEL STATUS": (_say("200 result=4"), range(2), True),
+    "EXEC": (_say("200 result=0"), range(1, 3), True),
     "ANSWER": (_say("200 result=0"), range(1), True),
     "HANGUP": (AgiCall._hang_up, range(2), True),  # noqa: SLF001
     "NOOP": (_say("200 result=0"), range(128), False),

@@ -10,7 +10,7 @@ from fraudguard.agi.outbound import MAX_NUMBER, MAX_TEXT, answer, read_attempt, 
 from fraudguard.agi.protocol import ProtocolError, Request
 from fraudguard.dialplan import names
 from fraudguard.errors import FraudguardError, StoreError
-from fraudguard.house import UnknownTrunkError
+from fraudguard.house import Asking, UnknownTrunkError
 from fraudguard.numbering import BadNumber, Kind, Number
 from fraudguard.policy.records import (
     DEFAULT_LIMIT,
@@ -44,7 +44,7 @@ class Decider:
         self.verdict = verdict
         self.attempts = []
 
-    async def decide(self, attempt):
+    async def decide(self, attempt, keypad):
         self.attempts.append(attempt)
         if isinstance(self.verdict, Exception):
             raise self.verdict
@@ -65,7 +65,7 @@ def request(*arguments, headers=()):
 async def ask(serve):
     async def start(result):
         decider = Decider(result)
-        server, asterisk = await serve(routes(decider, FixedClock()))
+        server, asterisk = await serve(routes(decider, FixedClock(), lambda tenant: Asking()))
         return server, asterisk, decider
 
     return start

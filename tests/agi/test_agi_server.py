@@ -13,7 +13,7 @@ import structlog
 from fraudguard.agi.counters import BURST, MAX_LOGGED, PERIOD, Failure, QuietLog, harmless
 from fraudguard.agi.protocol import set_variables
 from fraudguard.agi.server import AgiServer
-from fraudguard.agi.session import GoneError, Session
+from fraudguard.agi.session import GoneError, RefusedError, Session
 from fraudguard.errors import ConfigError, FraudguardError, UnreachableError
 from fraudguard.testing import Channel, FakeAsterisk, Faults
 
@@ -21,7 +21,10 @@ ENVIRONMENT = b"agi_network: yes\nagi_network_script: answer\n\n"
 
 
 async def answer(session):
-    await session.set_variables(("A", "B"), ("1", "2"))
+    """As a dialogue does: a command of its own, and an error of its own when it was not carried out."""
+    reply = await session._ask(set_variables(("A", "B"), ("1", "2")))
+    if reply.result != "1":
+        raise RefusedError(f"Asterisk did not set the variables: {reply.code} {harmless(reply.extra)}".rstrip())
 
 
 def answer_decided(session):

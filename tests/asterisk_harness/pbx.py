@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from asterisk_harness.waiting import wait_until
+from asterisk_harness.waiting import free_port, wait_until
 
 CONFIG = Path(__file__).parent.parent / "asterisk" / "config"
 
@@ -27,11 +27,15 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Asterisk:
-    """Starts and stops one. Configuration comes from tests/asterisk/config, with {placeholders} filled in."""
+    """Starts and stops one. Configuration comes from tests/asterisk/config, with {placeholders} filled in: `values`,
+    and {callee}, the port of the phone that can be called.
+    """
 
     def __init__(self, root: Path, folder: Path, values: Mapping[str, str]) -> None:
         self._root = root
         self._folder = folder
+        self.callee_port = free_port(socket.SOCK_DGRAM)
+        values = {**values, "callee": str(self.callee_port)}
         self.log = folder / "log" / "messages"
         for name in ("etc", "log", "run", "lib", "spool"):
             (folder / name).mkdir()

@@ -42,6 +42,9 @@ port = 0
 [policy]
 lease_seconds = 600
 
+[pin]
+ask = []
+
 [dialplan]
 guard = "127.0.0.1:{port}"
 """

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
+
+from asterisk_harness.waiting import wait_until
+
+# The line with which a reply is over: 520- announces more lines, and HANGUP is no reply.
+_ENDS_REPLY = re.compile(r"[0-9]{3} ")
 
 Behaviour = Callable[[socket.socket, dict[str, str]], None]
 
@@ -16,11 +22,15 @@ def verdict(verdict: str, reason: str, number: str, lease: str) -> Behaviour:
     """Answer as the contract says; `number` may hold {asked}."""
 
     def behave(connection: socket.socket, request: dict[str, str]) -> None:
-        said = f"{verdict},{reason},{number.format(asked=request['number'])},{lease},c0ffee"
-        names = "VERDICT,REASON,NUMBER,LEASE,CALL".replace(",", ",FRAUDGUARD_")
-        say(f'SET VARIABLE ARRAY(FRAUDGUARD_{names}) "{said}"')(connection, request)
+        say(answer(verdict, reason, number.format(asked=request["number"]), lease))(connection, request)
 
     return behave
+
+
+def answer(verdict: str, reason: str, number: str, lease: str) -> str:
+    """Return the line with which a guard answers."""
+    names = "VERDICT,REASON,NUMBER,LEASE,CALL".replace(",", ",FRAUDGUARD_")
+    return f'SET VARIABLE ARRAY(FRAUDGUARD_{names}) "{verdict},{reason},{number},{lease},c0ffee"'
 
 
 def say(*lines: str) -> Behaviour:
@@ -32,6 +42,43 @@ def say(*lines: str) -> Behaviour:
             connection.recv(4096)
 
     return behave
+
+
+class Dialogue:
+    """Sends commands, takes the reply to each, and keeps everything that was said, by either side, in order. A step
+    that is no command is called, so that a test may hold the dialogue until it has done something.
+    """
+
+    def __init__(self, *steps: str | Callable[[], object]) -> None:
+        self._steps = steps
+        self.said: list[str] = []
+        """Commands as '> SET ...', and what came back as it came: replies, HANGUP, and every line of a 520."""
+
+    def __call__(self, connection: socket.socket, _: dict[str, str]) -> None:
+        lines = connection.makefile("r", encoding="utf-8", errors="replace", newline="\n")
+        for step in self._steps:
+            if not isinstance(step, str):
+                step()
+                continue
+            self.said.append(f"> {step}")
+            connection.sendall(step.encode() + b"\n")
+            while True:
+                line = lines.readline()
+                if not line:
+                    self.said.append("(closed)")
+                    return
+                self.said.append(line.rstrip("\n"))
+                if _ENDS_REPLY.match(line):
+                    break
+
+    @property
+    def replies(self) -> list[str]:
+        """What came back."""
+        return [line for line in self.said if not line.startswith("> ")]
+
+    def wait_said(self, line: str, times: int = 1) -> None:
+        """Return when a line, '> ' before it if it is a command, was said so many times."""
+        wait_until(lambda: self.said.count(line) >= times, f"{line!r} was said")
 
 
 def close(_connection: socket.socket, _: dict[str, str]) -> None:

@@ -37,6 +37,7 @@ WITHOUT_JSON = {
         ("alerts", "test"),
     },
     *{(noun, verb) for noun in ("grant", "block") for verb in ("add", "remove")},
+    *{("pin", verb) for verb in ("add", "rotate", "revoke", "unlock", "export", "import")},
     *{("rates", verb) for verb in ("import", "activate", "export")},
     *{("dialplan", verb) for verb in ("render", "install")},
     ("store", "compact"),

@@ -15,6 +15,7 @@ from fraudguard.dialplan import manager
 from fraudguard.dialplan.install import MANAGER, install
 from fraudguard.dialplan.render import digest
 from fraudguard.errors import ConfigError, InputError, UnreachableError
+from fraudguard.secretfile import make_secret
 
 
 @pytest.fixture
@@ -80,15 +81,15 @@ def test_an_address_that_cannot_be_told_is_asked_for(make_settings, guard):
 
 def test_a_secret_is_random_the_owners_alone_and_kept(tmp_path):
     paths = [tmp_path / name for name in ("one", "two")]
-    assert [manager.make_secret(path, owner=tmp_path) for path in paths] == [True, True]
+    assert [make_secret(path, owner=tmp_path) for path in paths] == [True, True]
     one, two = (path.read_text() for path in paths)
     assert one != two
     assert len(one.strip()) == 32
     assert stat.S_IMODE(paths[0].stat().st_mode) == 0o600
-    assert not manager.make_secret(paths[0], owner=tmp_path)
+    assert not make_secret(paths[0], owner=tmp_path)
     assert paths[0].read_text() == one
     with pytest.raises(UnreachableError, match="cannot be written"):
-        manager.make_secret(tmp_path / "absent" / "x", owner=tmp_path)
+        make_secret(tmp_path / "absent" / "x", owner=tmp_path)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -96,7 +97,7 @@ def test_root_makes_the_secret_for_the_databases_owner(tmp_path):
     database = tmp_path / "db"
     database.touch()
     os.chown(database, 12345, 12346)
-    manager.make_secret(tmp_path / "secret", owner=database)
+    make_secret(tmp_path / "secret", owner=database)
     made = (tmp_path / "secret").stat()
     assert (made.st_uid, made.st_gid) == (12345, 12346)
 

@@ -16,15 +16,18 @@ from fraudguard.agi.counters import Counters, Failure
 from fraudguard.alerts.routes import KINDS
 from fraudguard.alerts.text import HEADLINES, render
 from fraudguard.cli import INTERRUPTED, cli
+from fraudguard.clock import SystemClock
 from fraudguard.config import Channel, QuietHours, Route, Settings, Tenant
 from fraudguard.decks import Role
 from fraudguard.dialplan import names
 from fraudguard.ledger.records import Call, Leg, State
+from fraudguard.pins import guessing
 from fraudguard.policy import Outcome, Reason, Verdict
 from fraudguard.policy.alert import SEVERITY, Alert, Delivery
 from fraudguard.policy.rules import ORDER
 from fraudguard.store import open_writer
 from fraudguard.store.calls import save_calls
+from fraudguard.store.pins import note_failure
 from fraudguard.store.sources import Source, save_sources
 from fraudguard.store.verdicts import attempt_row, store_batch
 
@@ -213,6 +216,7 @@ def documents(tmp_path_factory):
     fraudguard("limit", "set", "0.1")
     fraudguard("grant", "add", "+53")
     fraudguard("block", "add", "+882")
+    fraudguard("pin", "add", "Ann")
     unfinished = folder / "dialplan.conf"
     unfinished.write_text("")
     store_refusal(folder / "fraudguard.db")
@@ -228,6 +232,10 @@ def documents(tmp_path_factory):
         "limit list": ("limit", "list"),
         "grant list": ("grant", "list"),
         "block list": ("block", "list"),
+        "pin list": ("pin", "list"),
+        "pin show": ("pin", "show", "Ann"),
+        "pin locks": ("pin", "locks"),
+        "pin history": ("pin", "history"),
         "dialplan check": ("dialplan", "check", unfinished),
         "doctor": ("doctor",),
     }
@@ -237,7 +245,7 @@ def documents(tmp_path_factory):
 
 
 def store_refusal(database):
-    """Put a refused attempt and its alert, a call and a source into the database, as the service would."""
+    """Put a refused attempt and its alert, a call, a source and wrong PINs into the database, as the service would."""
 
     async def store():
         async with await open_writer(database) as writer:
@@ -249,6 +257,9 @@ def store_refusal(database):
             await writer.transaction(lambda connection: save_calls(connection, [call]))
             source = Source("pbx1", "204", "198.51.100.7", 1, 1)
             await writer.transaction(lambda connection: save_sources(connection, [source]))
+            wrong = guessing.Failure(SystemClock().now(), "default", "204", "")
+            for _ in range(guessing.FREE[guessing.Scope.ACCOUNT] + 1):  # as many as lock an account
+                await note_failure(writer, wrong)
 
     asyncio.run(store())
 

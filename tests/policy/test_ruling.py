@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 
 import pytest
-from policy_cases import BAD, facts, number, rate
+from policy_cases import BAD, NOW, facts, number, rate
 
 from fraudguard.numbering import Kind
 from fraudguard.policy import Block, Grant, Reason, Scope, decide, explain, flatten
+from fraudguard.policy.pin import Keyed, Pin, PinKind, Seal, Terms
 from fraudguard.policy.rules import ORDER
 from fraudguard.policy.ruling import _STEPS, as_json
 
@@ -64,6 +66,7 @@ def told(case, shadow=frozenset()):
                 "block: none applies",
                 "rate: deck a has no price for it; domestic calls may go without one",
                 "limit: 0.25 USD (global), nothing to hold against it",
+                "pin: none was asked for",
                 "verdict: allow (ok), for at most 7200 s",
             ],
         ),
@@ -99,6 +102,92 @@ def test_single_steps(case, step):
     assert step in told(case)
 
 
+ANNA = Pin(7, "acme", "anna", PinKind.DIGITS, False, Terms(), Seal(b"i", b"p"), "eve", 0)
+
+
+def limited(**terms):
+    return replace(ANNA, terms=Terms(**terms))
+
+
+def keyed(refusal="", pin=None, tries=1, **more):
+    return Keyed(NOW, pin, refusal, tries, **more)
+
+
+def wanting(came=None, forwarded=False):
+    """A satellite call that wants a PIN, with what came of asking for one."""
+    case = facts(price=rate(), asks=True, keyed=came)
+    return replace(case, attempt=replace(case.attempt, forwarded=forwarded))
+
+
+@pytest.mark.parametrize(
+    ("case", "reason", "step"),
+    [
+        (wanting(forwarded=True), "pin_forwarded", "nobody is there to key it"),
+        (wanting(), "pin_required", "there is none that could be keyed at account 204 of tenant acme ('pin add'"),
+        (wanting(keyed("pin_hangup", tries=0)), "pin_hangup", "the caller hung up instead of keying one"),
+        (wanting(keyed("pin_timeout", tries=0)), "pin_timeout", "nothing was keyed in time (pin.timeout_seconds"),
+        (wanting(keyed("pin_locked")), "pin_locked", "too many wrong ones were keyed before ('pin unlock'"),
+        (
+            wanting(keyed("pin_account", ANNA)),
+            "pin_account",
+            "'anna' (7) was keyed, but may not be used at account 204",
+        ),
+        (wanting(keyed("pin_wrong", tries=1)), "pin_wrong", "keyed once, and it was nobody's"),
+        (wanting(keyed("pin_wrong", tries=2)), "pin_wrong", "keyed twice"),
+        (wanting(keyed("pin_wrong", tries=3)), "pin_wrong", "keyed three times"),
+        (wanting(keyed("pin_wrong", tries=4)), "pin_wrong", "keyed 4 times"),
+        (wanting(keyed(pin=limited(until=1))), "pin_time", "'anna' (7) was keyed, but is not good at this time"),
+        (wanting(keyed(pin=limited(prefixes=("44",)))), "pin_region", "is not good for this number"),
+        (wanting(keyed(pin=limited(highest=1))), "pin_price", "is not good at this price"),
+        (wanting(keyed(pin=limited(per_day=1))), "pin_money", "what is left of its money of the day"),
+        (wanting(keyed(pin=ANNA, tries=2)), "ok", "'anna' (7) was keyed and may call there"),
+        (wanting(keyed(pin=ANNA, tries=0)), "ok", "'anna' (7) was keyed a while ago and may call there"),
+        (wanting(keyed(tries=0, assumed=True)), "ok", "one would be asked for"),
+    ],
+)
+def test_what_became_of_a_pin_is_told(case, reason, step):
+    steps = told(case)
+    assert steps[4].startswith("pin: ")
+    assert step in steps[4]
+    assert steps[5].startswith(f"verdict: {'allow' if reason == 'ok' else 'nowhere'} ({reason})")
+    assert len(steps) == 6
+
+
+def test_a_refusal_that_decides_is_told_before_one_that_is_simulated():
+    case = wanting(keyed(pin=limited(until=1, highest=1)))
+    assert [step.partition(":")[0] for step in told(case, frozenset({Reason.PIN_TIME}))[4:]] == [
+        "pin",
+        "shadow",
+        "verdict",
+    ]
+    assert "price" in told(case, frozenset({Reason.PIN_TIME}))[4]
+    simulated = told(case, frozenset({Reason.PIN_TIME, Reason.PIN_PRICE}))
+    assert "time" in simulated[4]
+    assert [step.split()[1] for step in simulated[5:7]] == ["pin_time", "pin_price"]
+    assert simulated[7].startswith("verdict: allow (ok)")
+
+
+def test_every_reason_about_pins_is_told():
+    about = {reason for reason in Reason if reason.startswith("pin_")}
+    assert about <= {reason for reasons, _ in _STEPS for reason in reasons}
+
+
+@pytest.mark.parametrize(
+    ("case", "keys"),
+    [
+        (facts(price=rate()), (False, None, None)),
+        (wanting(), (True, None, None)),
+        (wanting(keyed("pin_wrong", tries=3)), (True, None, 3)),
+        (wanting(keyed(pin=replace(ANNA, duress=True))), (True, "anna", 1)),
+        (wanting(keyed(tries=0, assumed=True)), (True, None, 0)),
+    ],
+)
+def test_scripts_are_told_of_pins(case, keys):
+    document = as_json(flatten(decide(case, "id", 7200)), "USD")
+    assert tuple(document[key] for key in ("pin_required", "pin", "pin_tries")) == keys
+    assert "duress" not in json.dumps(document)  # whoever forces somebody may be reading along
+
+
 def test_a_simulated_refusal_is_told():
     steps = told(facts(price=rate(500_000)), frozenset({Reason.OVER_LIMIT}))
     assert "shadow: over_limit would have refused this call, but only simulates" in steps
@@ -109,7 +198,7 @@ def test_a_simulated_refusal_is_told():
 
 
 def test_the_steps_stand_in_the_order_of_the_rules():
-    told_about = [reason for reason, _ in _STEPS]
+    told_about = [reason for reasons, _ in _STEPS for reason in reasons]
     assert told_about == [reason for reason, _ in ORDER if reason in told_about]
 
 

@@ -2,8 +2,10 @@ import pytest
 
 from fraudguard.errors import InputError
 from fraudguard.numbering import BadNumber, Kind, Number
+from fraudguard.policy.pin import Keyed, Pin, PinKind, Scheme, Seal, Terms
 from fraudguard.policy.records import Attempt, Facts, Limit, Outcome, Reason, Scope, Verdict
 from fraudguard.rating import Rate
+from fraudguard.store import pins
 from fraudguard.store.alerts import ack_alert, list_alerts
 from fraudguard.store.attempts import Filter, list_attempts, list_refusals
 from fraudguard.store.verdicts import attempt_row, store_batch
@@ -11,7 +13,7 @@ from fraudguard.store.verdicts import attempt_row, store_batch
 NOW = 1_800_000_000_000
 
 
-def verdict(call, reason, *, tenant="acme", account="204", at=NOW, price=9_000_000, digits="88216000"):
+def verdict(call, reason, *, tenant="acme", account="204", at=NOW, price=9_000_000, digits="88216000", keyed=None):
     number = Number(digits, digits, None, Kind.SATELLITE) if digits.isdigit() else BadNumber(digits, "no")
     facts = Facts(
         Attempt(digits, "carrier", account, tenant, "198.51.100.7:5060", at),
@@ -21,6 +23,7 @@ def verdict(call, reason, *, tenant="acme", account="204", at=NOW, price=9_000_0
         Limit(Scope(), 250_000),
         None,
         None,
+        keyed=keyed,
     )
     outcome = Outcome.ALLOW if reason is Reason.OK else Outcome.NOWHERE
     return Verdict(call, outcome, reason, facts, None)
@@ -53,6 +56,42 @@ async def stored(writer):
 async def test_attempts_newest_first(stored, reader, wanted, calls):
     assert "".join(row.call for row in await reader.read(lambda c: list_attempts(c, wanted))) == calls
     assert len(await reader.read(lambda c: list_attempts(c, wanted, limit=1))) == 1
+
+
+async def test_whose_pin_was_keyed(writer, reader):
+    await pins.settle_scheme(writer, "acme", Scheme(b"s", 1, 8, 1, b"m"))
+    by = {"author": "eve", "now": NOW}
+
+    def person(name, seal, duress=False):
+        return Pin(0, "acme", name, PinKind.DIGITS, duress, Terms(), Seal(seal, b""), "", 0)
+
+    anna, forced, bob = await pins.add_pins(
+        writer, [person("anna", b"a"), person("anna", b"d", duress=True), person("bob", b"b")], **by
+    )
+    new = await pins.rotate_pin(writer, anna, Seal(b"n", b""), **by)
+    made = [
+        verdict(call, reason, at=NOW + n, keyed=Keyed(NOW, one, tries=1))
+        for n, (call, reason, one) in enumerate(
+            [
+                ("a", Reason.OK, anna),
+                ("b", Reason.OK, forced),
+                ("c", Reason.PIN_PRICE, new),
+                ("d", Reason.OK, bob),
+                ("e", Reason.PIN_WRONG, None),
+            ]
+        )
+    ]
+    await writer.transaction(lambda connection: store_batch([attempt_row(each) for each in made], connection))
+    for wanted, calls in (
+        (Filter(pin="anna"), "cba"),
+        (Filter(pin="bob", tenant="acme", since=NOW), "d"),
+        (Filter(pin="bob", tenant="other"), ""),
+        (Filter(pin="anna", refused=True), "c"),
+        (Filter(pin="nobody"), ""),
+    ):
+        assert "".join(row.call for row in await reader.read(lambda c, w=wanted: list_attempts(c, w))) == calls
+    (refused,) = await reader.read(lambda c: list_refusals(c, Filter(pin="anna")))
+    assert (refused.reason, refused.tries) == ("pin_price", 1)
 
 
 async def test_who_needs_access(stored, reader):

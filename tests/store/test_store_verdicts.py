@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from fraudguard.errors import StoreError
 from fraudguard.numbering import BadNumber, Kind, Number
-from fraudguard.policy.records import Attempt, Block, Facts, Grant, Limit, Outcome, Reason, Scope, Verdict
+from fraudguard.policy.pin import Keyed, Pin, PinKind, Seal, Terms
+from fraudguard.policy.records import QUIET, Attempt, Block, Facts, Grant, Limit, Outcome, Reason, Scope, Verdict
 from fraudguard.rating import Rate
 from fraudguard.store import VerdictLog, migrate, open_writer
 from fraudguard.store.alerts import FOLD_MILLIS, ack_alert, list_alerts
@@ -21,12 +22,34 @@ from fraudguard.store.verdicts import (
 )
 
 NOW = 1_800_000_000_000
-SCHEMA = "".join(step.sql for step in migrate.packaged())
+
+
+def empty_database():
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.executescript("".join(step.sql for step in migrate.packaged()))
+    try:
+        return connection.serialize()
+    finally:
+        connection.close()
+
+
+EMPTY = empty_database()
 PRICE = Rate("882", "Satellite", 9_000_000, 10_000, 0, 60, 0)
 NUMBER = Number("01188216000", "88216000", None, Kind.SATELLITE)
 
 
-def verdict(call="c1", *, reason=Reason.OK, number=NUMBER, rate=PRICE, simulated=(), grant=None, block=None, **attempt):
+def verdict(
+    call="c1",
+    *,
+    reason=Reason.OK,
+    number=NUMBER,
+    rate=PRICE,
+    simulated=(),
+    grant=None,
+    block=None,
+    keyed=None,
+    **attempt,
+):
     fields = {
         "number": number.dialled,
         "trunk": "carrier",
@@ -38,7 +61,14 @@ def verdict(call="c1", *, reason=Reason.OK, number=NUMBER, rate=PRICE, simulated
         "linkedid": "1800000000.7",
     }
     facts = Facts(
-        Attempt(**(fields | attempt)), number, "main", rate, Limit(Scope("acme"), 250_000), grant=grant, block=block
+        Attempt(**(fields | attempt)),
+        number,
+        "main",
+        rate,
+        Limit(Scope("acme"), 250_000),
+        grant=grant,
+        block=block,
+        keyed=keyed,
     )
     allowed = reason in {Reason.OK, Reason.EMERGENCY}
     outcome = Outcome.ALLOW if allowed else Outcome.NOWHERE
@@ -126,6 +156,99 @@ async def test_a_refusal_raises_an_alert_that_says_all(log, reader):
     assert (alert.dialled, alert.number, alert.destination) == ("01188216000", "+88216000", "Satellite")
     assert (alert.per_minute, alert.highest, alert.limit_scope) == (9_000_000, 250_000, "tenant")
     assert (alert.call, alert.acked_at) == ("c1", None)
+
+
+def pin(name="anna", id_=7, *, duress=False):
+    return Pin(id_, "acme", name, PinKind.DIGITS, duress, Terms(), Seal(b"index-of-seal", b"proof-of-seal"), "eve", NOW)
+
+
+def pin_columns(connection):
+    return connection.execute("SELECT pin_id, pin, pin_tries, duress FROM attempts ORDER BY id").fetchall()
+
+
+async def test_whose_pin_was_keyed_is_stored(log, reader):
+    made = [
+        None,
+        Keyed(NOW, pin(), tries=2),
+        Keyed(NOW, pin(duress=True), tries=1),
+        Keyed(NOW, refusal="pin_wrong", tries=3),
+    ]
+    for n, keyed in enumerate(made):
+        await log.record(verdict(f"c{n}", keyed=keyed))
+    assert await reader.read(pin_columns) == [
+        (None, None, None, 0),
+        (7, "anna", 2, 0),
+        (7, "anna", 1, 1),
+        (None, None, 3, 0),
+    ]
+    stored = await reader.read(list_attempts)
+    assert [(each.pin_id, each.pin, each.pin_tries) for each in stored] == [
+        (None, None, 3),
+        (7, "anna", 1),
+        (7, "anna", 2),
+        (None, None, None),
+    ]
+
+
+@pytest.mark.parametrize("reason", sorted(QUIET))
+async def test_who_mistypes_is_no_alert(log, reader, reason):
+    await log.record(verdict(reason=reason, keyed=Keyed(NOW, refusal=reason, tries=3)))
+    (stored,) = await reader.read(list_attempts)
+    assert (stored.outcome, stored.reason) == ("nowhere", reason)
+    assert await reader.read(list_alerts) == ()
+
+
+async def test_whose_pin_was_not_good_there_is_told(log, reader):
+    reasons = [reason for reason in Reason if reason.startswith("pin_") and reason not in QUIET]
+    for reason in reasons:
+        await log.record(verdict(reason=reason, keyed=Keyed(NOW, pin(), tries=1)))
+    alerts = await reader.read(list_alerts)
+    assert {alert.kind for alert in alerts} == set(reasons)
+    assert {tuple(alert.details.items()) for alert in alerts} == {(("pin", "anna"),)}
+
+
+async def test_a_duress_pin_is_heard_and_the_call_goes(log, reader):
+    await log.record(verdict(keyed=Keyed(NOW, pin(duress=True), tries=1)))
+    (stored,) = await reader.read(list_attempts)
+    assert (stored.outcome, stored.reason) == ("allow", "ok")
+    (alert,) = await reader.read(list_alerts)
+    assert (alert.kind, alert.reason, alert.severity) == ("pin_duress", "pin_duress", "critical")
+    assert (alert.tenant, alert.account, alert.source, alert.call) == ("acme", "204", "198.51.100.7:5060", "c1")
+    assert (alert.number, alert.destination, alert.per_minute) == ("+88216000", "Satellite", 9_000_000)
+    assert alert.details == {"pin": "anna"}
+
+
+@pytest.mark.parametrize(("reason", "others"), [(Reason.PIN_PRICE, {"pin_price"}), (Reason.PIN_ACCOUNT, set())])
+async def test_a_duress_pin_is_heard_also_where_the_call_does_not_go(log, reader, reason, others):
+    await log.record(verdict(reason=reason, keyed=Keyed(NOW, pin(duress=True), str(reason), 1)))
+    assert {alert.kind for alert in await reader.read(list_alerts)} == {"pin_duress"} | others
+
+
+async def test_alerts_about_two_people_are_two(log, reader):
+    made = [Keyed(NOW, pin(name, id_, duress=True), tries=1) for name, id_ in (("anna", 7), ("bob", 8), ("anna", 7))]
+    await asyncio.gather(*(log.record(verdict(f"c{n}", keyed=keyed)) for n, keyed in enumerate(made)))
+    assert sorted((alert.details["pin"], alert.tries) for alert in await reader.read(list_alerts)) == [
+        ("anna", 2),
+        ("bob", 1),
+    ]
+
+
+async def test_a_duress_alert_is_stored_with_its_verdict_or_neither_is(writer, reader):
+    def broken(connection):
+        store_batch([attempt_row(verdict(keyed=Keyed(NOW, pin(duress=True), tries=1)))], connection)
+        raise ValueError("broken off")
+
+    with pytest.raises(ValueError, match="broken off"):
+        await writer.transaction(broken)
+    assert await reader.read(list_attempts) == ()
+    assert await reader.read(list_alerts) == ()
+
+
+async def test_no_seal_reaches_the_attempts(log, writer, database):
+    await log.record(verdict(reason=Reason.PIN_PRICE, keyed=Keyed(NOW, pin(duress=True), tries=1)))
+    held = b"".join(path.read_bytes() for path in database.parent.iterdir())
+    assert b"anna" in held
+    assert b"of-seal" not in held
 
 
 async def test_repeats_are_folded_whatever_the_port(log, reader):
@@ -290,7 +413,7 @@ def test_no_text_a_caller_sends_keeps_a_verdict_from_being_stored(texts):
     bad = BadNumber(number, "no")
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        connection.executescript(SCHEMA)
+        connection.deserialize(EMPTY)
         odd = {"account": account, "source": source, "asterisk": asterisk, "linkedid": linkedid, "trunk": trunk}
         store_batch([attempt_row(verdict(reason=Reason.BAD_NUMBER, number=bad, rate=None, **odd))] * 3, connection)
         dialled, tries = connection.execute("SELECT dialled, tries FROM alerts").fetchone()
@@ -308,7 +431,7 @@ def test_tries_add_up_however_verdicts_are_batched(made, data):
     ]
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        connection.executescript(SCHEMA)
+        connection.deserialize(EMPTY)
         while rows:
             size = data.draw(st.integers(1, len(rows)))
             store_batch(rows[:size], connection)

@@ -1,0 +1,183 @@
+"""`fraudguard pin add`, `rotate` and `revoke`: a person's PIN comes, changes and goes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import rich_click as click
+
+from fraudguard.cli.app import App, examples, printable
+from fraudguard.cli.pin_secrets import (
+    COUNT,
+    Known,
+    Wish,
+    known,
+    open_vault,
+    show_authenticator,
+    show_digits,
+    warn_of_authenticators,
+    warn_of_guesses,
+    wish,
+)
+from fraudguard.cli.pin_terms import given_terms, parse_name, sentence, terms_options
+from fraudguard.errors import InputError
+from fraudguard.pins.digits import Digits
+from fraudguard.pins.guessing import digits_for
+from fraudguard.pins.vault import Vault
+from fraudguard.policy import DEFAULT_TENANT
+from fraudguard.policy.pin import Pin, PinKind, Seal, Terms
+from fraudguard.store import Writer
+from fraudguard.store import pins as store
+
+TENANT = click.option(
+    "--tenant", default=DEFAULT_TENANT, show_default=True, metavar="TENANT", help="Whose person it is."
+)
+
+
+@click.command(
+    epilog=examples(
+        "pin add 'Ann Smith' --region GB --region FR --max-price 0.10 --per-day 5",
+        "pin add 'night shift' --tenant acme --account 204 --hours 'mon-fri 22:00-06:00' --digits 8",
+        "pin add 'Bob Jones' --account 204 --totp",
+        "pin add 'Ann Smith' --duress",
+    )
+)
+@click.argument("name")
+@TENANT
+@click.option("--digits", type=COUNT, metavar="N", help="How many. [default: as many as guessing makes necessary]")
+@click.option("--choose", is_flag=True, help="Take the person's own: asked for, or a line of standard input.")
+@click.option("--totp", is_flag=True, help="A code of an authenticator app instead, good for one call.")
+@click.option("--duress", is_flag=True, help="A second PIN for NAME, to be used under threat.")
+@terms_options
+@click.pass_obj
+def add(
+    app: App, /, name: str, tenant: str, digits: int | None, choose: bool, totp: bool, duress: bool, **given: Any
+) -> None:
+    """Give NAME a PIN, which is shown this once. Without further options it is good for any call that asks for one.
+
+    The digits are made up, unless --choose. With --totp a code for an authenticator app is shown instead; the accounts
+    it is keyed at must be named, because a code is six digits: those of many people would be good at once, and easily
+    guessed.
+
+    With --duress NAME, who has a PIN, gets a second one with the same terms. Its calls go like those of the first, and
+    a critical alert goes with them: whoever stands beside the caller hears and sees no difference.
+    """
+    now = app.clock.now()
+    tenant, name = app.tenant(tenant), parse_name(name, where="NAME")
+    terms = given_terms(given)
+    if terms.until is not None and terms.until <= now:
+        raise InputError(f"{given['until']!r} is in the past", where="--until", fix="give a time to come")
+    before = app.read(known)
+    if duress:
+        terms = _terms_of_duress(before.get(tenant, name), terms, totp=totp)
+    if before.find(tenant, name, duress=duress) is not None:
+        raise InputError(
+            f"{printable(name)!r} has a {'duress ' * duress}PIN already",
+            where="NAME",
+            fix=f"'fraudguard pin rotate{' --duress' * duress}' gives another, 'fraudguard pin revoke' takes it",
+        )
+    if not app.settings.pin_of(tenant).ask:
+        click.echo(f"warning: no call of tenant {tenant} wants a PIN: pin.ask in {app.config_path} is empty", err=True)
+    draft = Pin(0, tenant, name, PinKind.TOTP if totp else PinKind.DIGITS, duress, terms, Seal(b"", b""), "", 0)
+    vault = open_vault(app, before)
+    made = _wish(draft, before, digits=digits, choose=choose)
+    author = app.author
+
+    async def edit(writer: Writer) -> tuple[Pin, Digits | None]:
+        scheme = await store.settle_scheme(writer, tenant, vault.new_scheme())
+        keyed, seal = made.seal(vault, scheme, tenant, before.taken(tenant))
+        return await store.add_pin(writer, replace(draft, seal=seal), author=author, now=now), keyed
+
+    _show(app, before, vault, *app.write(edit))
+
+
+@click.command(
+    epilog=examples(
+        "pin rotate 'Ann Smith'", "pin rotate 'Ann Smith' --tenant acme --choose", "pin rotate Ann --duress"
+    )
+)
+@click.argument("name")
+@TENANT
+@click.option("--digits", type=COUNT, metavar="N", help="How many. [default: as many as guessing makes necessary]")
+@click.option("--choose", is_flag=True, help="Take the person's own: asked for, or a line of standard input.")
+@click.option("--duress", is_flag=True, help="The duress PIN.")
+@click.pass_obj
+def rotate(app: App, name: str, tenant: str, digits: int | None, choose: bool, duress: bool) -> None:
+    """Give NAME another PIN in place of the one there is, with the same terms. It is shown this once.
+
+    The old one is good for nothing from then on. What was spent with it today counts for the new one too.
+    """
+    now, author = app.clock.now(), app.author
+    tenant, name = app.tenant(tenant), parse_name(name, where="NAME")
+    before = app.read(known)
+    old = before.get(tenant, name, duress=duress)
+    vault = open_vault(app, before)
+    made = _wish(old, before, digits=digits, choose=choose)
+
+    async def edit(writer: Writer) -> tuple[Pin, Digits | None]:
+        keyed, seal = made.seal(vault, before.schemes[tenant], tenant, before.taken(tenant))
+        return await store.rotate_pin(writer, old, seal, author=author, now=now), keyed
+
+    _show(app, before, vault, *app.write(edit))
+
+
+@click.command(epilog=examples("pin revoke 'Ann Smith'", "pin revoke 'Ann Smith' --tenant acme"))
+@click.argument("name")
+@TENANT
+@click.pass_obj
+def revoke(app: App, name: str, tenant: str) -> None:
+    """Take the PIN of NAME away, and the duress PIN with it. A call that is up goes on."""
+    tenant, name = app.read(known).tenant(app, tenant), parse_name(name, where="NAME")
+    count = app.write(partial(store.revoke_pin, tenant=tenant, name=name, author=app.author, now=app.clock.now()))
+    click.echo(f"{'PIN and duress PIN' if count > 1 else 'PIN'} of {printable(name)} (tenant {tenant}) revoked")
+
+
+def _terms_of_duress(of: Pin, given: Terms, *, totp: bool) -> Terms:
+    """Return the terms that a duress PIN has: those of the person's own, so that nobody sees a difference."""
+    if given != Terms():
+        raise InputError(
+            "a duress PIN has the terms of the person's own PIN, or whoever is there would see a difference",
+            where="--duress",
+            fix="leave the other options out, but for --digits and --choose",
+        )
+    if totp:
+        raise InputError(
+            "a duress PIN is digits that one has in mind, no code of an app", where="--duress", fix="leave --totp out"
+        )
+    return of.terms
+
+
+def _wish(draft: Pin, before: Known, *, digits: int | None, choose: bool) -> Wish:
+    """Say how the digits of a PIN come about. Asks for them where the person chooses."""
+    others = [pin for pin in before.of(draft.tenant) if pin.id != draft.id]
+    if draft.kind is PinKind.TOTP:
+        if digits is not None or choose:
+            raise InputError(
+                "the digits of an authenticator app are its own", where="--digits/--choose", fix="leave the option out"
+            )
+        if not draft.terms.accounts:
+            raise InputError(
+                "a code is six digits: those of everybody's apps would be good at once, and easily guessed",
+                where="--totp",
+                fix="name the accounts that it is keyed at with --account",
+            )
+        return Wish()
+    count = 1 + sum(pin.kind is PinKind.DIGITS for pin in others)
+    made = wish(digits=digits, choose=choose, least=digits_for(count), names={draft.name, *draft.terms.accounts})
+    warn_of_guesses(count, len(made.chosen) if made.chosen is not None else made.count, draft.tenant)
+    return made
+
+
+def _show(app: App, before: Known, vault: Vault, pin: Pin, keyed: Digits | None) -> None:
+    """Tell about a new PIN, and show once what is to be kept in mind or in an app."""
+    told = sentence(pin, currency=app.settings.currency, zone=app.settings.zone_of(pin.tenant))
+    click.echo(f"pin {pin.id}: {told}")
+    if pin.kind is PinKind.TOTP:
+        there = [*(one for one in before.of(pin.tenant) if one.name != pin.name), pin]
+        for account in sorted(pin.terms.accounts):
+            warn_of_authenticators(sum(one.kind is PinKind.TOTP and one.usable_from(account) for one in there), account)
+        show_authenticator(pin, vault)
+    elif keyed is not None:
+        show_digits(pin, keyed)

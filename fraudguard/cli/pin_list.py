@@ -1,0 +1,203 @@
+"""`fraudguard pin list`, `show` and `history`: who has a PIN, what it is good for, and who did what."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import rich_click as click
+
+from fraudguard.cli.app import App, examples, json_option, print_json, print_table, printable, show_instant, show_money
+from fraudguard.cli.pin_add import TENANT
+from fraudguard.cli.pin_locks import lock_document, lock_sentence, locks_now
+from fraudguard.cli.pin_secrets import Known, known
+from fraudguard.cli.pin_terms import (
+    CELL_HEADINGS,
+    is_expired,
+    parse_name,
+    show_name,
+    term_cells,
+    term_document,
+    words,
+)
+from fraudguard.clock import Millis, format_instant
+from fraudguard.money import Micros
+from fraudguard.pins.guessing import Lock, Scope
+from fraudguard.policy import DEFAULT_TENANT
+from fraudguard.policy.pin import Pin
+from fraudguard.store import pins as store
+from fraudguard.store.pin_usage import Usage, usage
+
+_EVERY_ENTRY: Final = 1_000_000
+"""Entries of the history that are searched for a person's: all there are, as long as a person made them."""
+
+
+@click.command("list", epilog=examples("pin list", "pin list --tenant acme --revoked", "pin list --json"))
+@click.option("--tenant", metavar="TENANT", help="One tenant. [default: all]")
+@click.option("--revoked", is_flag=True, help="Also those that were revoked or rotated.")
+@json_option
+@click.pass_obj
+def list_(app: App, tenant: str | None, revoked: bool, as_json: bool) -> None:
+    """Show who has a PIN and what it is good for, the expired ones too. Never the digits."""
+    now = app.clock.now()
+    wanted = None if tenant is None else app.read(known).tenant(app, tenant)
+    entries = [
+        (pin, at, by)
+        for pin, at, by in app.read(store.list_all_pins)
+        if wanted in (None, pin.tenant) and (revoked or at is None)
+    ]
+    if as_json:
+        print_json([_document(pin, now) | _revocation(at, by) for pin, at, by in entries])
+        return
+    rows = [
+        (
+            pin.id,
+            pin.tenant,
+            show_name(pin),
+            pin.kind,
+            *term_cells(pin.terms, now),
+            pin.author,
+            show_instant(pin.created),
+            f"{show_instant(at)} by {by}" if at is not None else "",
+        )
+        for pin, at, by in entries
+    ]
+    columns = ("id", "tenant", "name", "kind", *CELL_HEADINGS, "author", "added", *(("revoked",) if revoked else ()))
+    rows = rows if revoked else [row[:-1] for row in rows]
+    spare = ("added", "author", "from", "id", "tenant")
+    print_table(columns, rows, empty="no PINs: 'fraudguard pin add NAME' makes one", spare=spare)
+
+
+@dataclass(frozen=True, slots=True)
+class _Person:
+    """What is told of one person: the PIN, whether there is a duress PIN, how they were used, and what is locked."""
+
+    pin: Pin
+    has_duress: bool
+    usage: Usage
+    spent: Micros
+    locks: tuple[Lock, ...]
+
+
+@click.command(epilog=examples("pin show 'Ann Smith'", "pin show 'Ann Smith' --tenant acme --json"))
+@click.argument("name")
+@TENANT
+@json_option
+@click.pass_obj
+def show(app: App, name: str, tenant: str, as_json: bool) -> None:
+    """Show what the PIN of NAME is good for, how it was used, what it spent today, and what is locked for it."""
+    now = app.clock.now()
+    tenant, name = app.read(known).tenant(app, tenant), parse_name(name, where="NAME")
+    zone = app.settings.zone_of(tenant)
+    person = app.read(partial(_look_up, tenant=tenant, name=name, now=now, today=_midnight(now, zone)))
+    pin, used = person.pin, person.usage
+    if as_json:
+        print_json(
+            _document(pin, now)
+            | {
+                "has_duress": person.has_duress,
+                "attempts": used.attempts,
+                "calls": used.calls,
+                "last_used_at": None if used.last_at is None else format_instant(used.last_at),
+                "spent_today": show_money(person.spent),
+                "currency": app.settings.currency,
+                "locks": [lock_document(lock) for lock in person.locks],
+            }
+        )
+        return
+    currency = app.settings.currency
+    lines = [
+        ("name", pin.name),
+        ("tenant", pin.tenant),
+        ("kind", "code of an authenticator app" if pin.kind == "totp" else "digits"),
+        *(("good", clause) for clause in words(pin.terms, currency=currency, zone=zone) or ["without restriction"]),
+        *([("expired", "yes")] if is_expired(pin.terms, now) else []),
+        ("duress PIN", "yes" if person.has_duress else "no"),
+        ("last used", show_instant(used.last_at) or "never"),
+        ("calls", f"{used.calls} of {used.attempts} attempts"),
+        ("spent today", f"{show_money(person.spent)} {currency}, what may yet come included"),
+        ("added", f"{show_instant(pin.created)} by {pin.author}"),
+        *(("locked", lock_sentence(lock)) for lock in person.locks),
+    ]
+    for key, value in lines:
+        click.echo(f"{key + ':':13} {printable(str(value))}")
+
+
+@click.command(epilog=examples("pin history", "pin history 'Ann Smith' --tenant acme", "pin history --json"))
+@click.argument("name", default="")
+@click.option("--tenant", metavar="TENANT", help="One tenant. [default: all; with NAME: default]")
+@click.option(
+    "--limit", type=click.IntRange(1, 100_000), default=store.LIST_LIMIT, show_default=True, help="At most so many."
+)
+@json_option
+@click.pass_obj
+def history(app: App, name: str, tenant: str | None, limit: int, as_json: bool) -> None:
+    """Show who did what to PINs and locks, the newest first; with NAME what was done to the PINs of that person.
+
+    Entries are never removed.
+    """
+    whose = None if tenant is None else app.read(known).tenant(app, tenant)
+    if name:
+        whose = whose or DEFAULT_TENANT
+        person = _entry_of(whose, parse_name(name, where="NAME"))
+        found = app.read(partial(store.list_history, tenant=whose, limit=_EVERY_ENTRY))
+        entries = [entry for entry in found if person(entry[2])][:limit]
+    else:
+        entries = list(app.read(partial(store.list_history, tenant=whose, limit=limit)))
+    if as_json:
+        print_json([{"at": format_instant(at), "author": author, "what": what} for at, author, what in entries])
+        return
+    rows = [(show_instant(at), author, what) for at, author, what in entries]
+    print_table(("at", "by", "what"), rows, empty="nothing was done yet")
+
+
+def _entry_of(tenant: str, name: str) -> Callable[[str], object]:
+    """Return what tells an entry of the history that is about a person's PINs (see store.pins)."""
+    what = rf"tenant {re.escape(tenant)}: (added|rotated \d+ to|revoked) {re.escape(name)} \(\d[\d, ]*\)"
+    return re.compile(what).match
+
+
+def _look_up(connection: sqlite3.Connection, *, tenant: str, name: str, now: Millis, today: Millis) -> _Person:
+    there: Known = known(connection)
+    pin = there.get(tenant, name)
+    locks = tuple(
+        lock
+        for lock in locks_now(connection, now)
+        if lock.tenant == tenant and (lock.scope is Scope.TENANT or pin.usable_from(lock.account))
+    )
+    return _Person(
+        pin,
+        there.find(tenant, name, duress=True) is not None,
+        usage(connection, tenant, name),
+        store.spent(connection, pin.id, today),
+        locks,
+    )
+
+
+def _midnight(now: Millis, zone: str) -> Millis:
+    """Return when the tenant's day began."""
+    local = datetime.fromtimestamp(now / 1000, tz=ZoneInfo(zone))
+    return int(local.replace(hour=0, minute=0, second=0, microsecond=0).timestamp() * 1000)
+
+
+def _document(pin: Pin, now: Millis) -> dict[str, object]:
+    return {
+        "id": pin.id,
+        "tenant": pin.tenant,
+        "name": pin.name,
+        "kind": pin.kind.value,
+        "duress": pin.duress,
+        **term_document(pin.terms, now),
+        "author": pin.author,
+        "created": format_instant(pin.created),
+    }
+
+
+def _revocation(at: Millis | None, by: str | None) -> dict[str, object]:
+    return {"revoked_at": None if at is None else format_instant(at), "revoked_by": by}

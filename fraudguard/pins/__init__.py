@@ -1,0 +1,1 @@
+"""PINs: digits that nobody sees, the vault that seals them, authenticator codes, and how often one may guess."""

@@ -1,0 +1,194 @@
+"""Asking a caller for a PIN: prompts, tries, guesses counted, and what the PIN may still spend."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+from typing import Final, Protocol
+
+from fraudguard.clock import Clock, Millis
+from fraudguard.errors import UnreachableError
+from fraudguard.house import Asking, House
+from fraudguard.money import Micros
+from fraudguard.numbering import BadNumber
+from fraudguard.pins.digits import Digits
+from fraudguard.pins.guessing import Failure, Guesses
+from fraudguard.pins.keypad import HungUpError, Keypad
+from fraudguard.pins.notices import told
+from fraudguard.policy import Attempt, Facts, PolicyIndex, Reason
+from fraudguard.policy.alert import NewAlert
+from fraudguard.policy.index import without_port
+from fraudguard.policy.pin import Keyed, Pin
+
+MAX_REMEMBERED: Final = 10_000
+"""Devices that may dial a region again without a PIN. Beyond that the oldest are asked once more."""
+
+
+SLOTS: Final = 2
+"""PINs looked at at once. Each takes some 25 ms of a core and 19 MiB: verdicts want the cores too."""
+
+MAX_WAITING: Final = 5_000
+"""PINs that wait to be looked at. More callers than that are not at the prompt by themselves."""
+
+
+class Verifier(Protocol):
+    """Who knows whose PIN it is."""
+
+    async def verify(self, tenant: str, account: str, digits: Digits) -> Pin | None:
+        """Return the tenant's PIN that these digits are, wherever it may be used. Takes as long when there is none."""
+        ...
+
+
+class Records(Protocol):
+    """What is kept of guesses and money, beyond the life of this process."""
+
+    async def note(self, failure: Failure) -> int:
+        """Store something keyed that is not known to be right; return its id. Raises StoreError."""
+        ...
+
+    async def forget(self, failure_id: int) -> None:
+        """Take it back: it was right. Raises StoreError."""
+        ...
+
+    async def spent(self, pin_id: int, since: Millis) -> Micros:
+        """Return what calls by a PIN since then have cost, or may yet. Raises StoreError."""
+        ...
+
+
+class PinAsker:
+    """Asks (guard.Asker). `policy` returns the operators' edits as they stand, `alert` is told what a person should
+    know.
+
+    What is keyed counts as a wrong guess, in memory and on disk, before anybody looks at it, and is taken back when it
+    was right: neither parallel channels nor a kill -9 at the right moment give a guess for nothing.
+    """
+
+    def __init__(
+        self,
+        house: House,
+        policy: Callable[[], PolicyIndex],
+        verifier: Verifier,
+        records: Records,
+        guesses: Guesses,
+        clock: Clock,
+        *,
+        alert: Callable[[NewAlert], None],
+    ) -> None:
+        self._house = house
+        self._policy = policy
+        self._verifier = verifier
+        self._records = records
+        self._guesses = guesses
+        self._clock = clock
+        self._alert = alert
+        self._remembered: dict[_Device, tuple[Millis, int]] = {}
+        # What is being looked at counts as failed: looked at all at once, a crowd of honest callers would be locked out.
+        self._slots = asyncio.Semaphore(SLOTS)
+        self._waiting = 0
+        # One for all: a commit takes milliseconds, and of two calls by one PIN the second must see the first's lease.
+        self._purse = asyncio.Lock()
+
+    @asynccontextmanager
+    async def ask(self, facts: Facts, keypad: Keypad) -> AsyncIterator[Keyed]:
+        """Ask for a PIN, unless this device keyed one a moment ago. What the PIN may spend is held until the end.
+
+        Raises StoreError when nothing can be recorded: then nothing may be looked at either.
+        """
+        asking = self._house.tenancy_of(facts.attempt.tenant).asking
+        pin = self._recall(facts)
+        keyed = Keyed(self._clock.now(), pin) if pin else await self._dialogue(facts, asking, keypad)
+        if keyed.pin is None or keyed.refusal:
+            yield keyed
+            return
+        self._remember(facts, keyed.pin, asking.remember_millis)
+        if keyed.pin.terms.per_day is None:
+            yield keyed
+            return
+        async with self._purse:
+            since = _midnight(keyed.at, facts)
+            yield replace(keyed, spent=await self._records.spent(keyed.pin.id, since))
+
+    async def _dialogue(self, facts: Facts, asking: Asking, keypad: Keypad) -> Keyed:
+        pin, refusal, tries = None, Reason.PIN_TIMEOUT.value, 0
+        for _ in range(asking.tries):
+            try:
+                digits = await keypad.ask(again=tries > 0)
+            except HungUpError:
+                refusal = Reason.PIN_HANGUP
+                break
+            if digits:
+                tries += 1
+                pin, refusal = await self._look(facts.attempt, digits)
+                if not refusal:
+                    break
+        return Keyed(self._clock.now(), pin, refusal, tries)
+
+    async def _look(self, attempt: Attempt, digits: Digits) -> tuple[Pin | None, str]:
+        """Return whose PIN it is, and why it is of no use ('' where it is)."""
+        if self._waiting >= MAX_WAITING:
+            raise UnreachableError(f"{MAX_WAITING} PINs wait to be looked at")
+        self._waiting += 1
+        try:
+            async with self._slots:
+                return await self._look_now(attempt, digits)
+        finally:
+            self._waiting -= 1
+
+    async def _look_now(self, attempt: Attempt, digits: Digits) -> tuple[Pin | None, str]:
+        self._guesses.unlock(self._policy().unlocks)
+        failure = Failure(self._clock.now(), attempt.tenant, attempt.account, without_port(attempt.source))
+        if not self._guesses.begin(failure):
+            await self._verifier.verify(attempt.tenant, attempt.account, digits)  # takes as long, and sounds the same
+            return None, Reason.PIN_LOCKED
+        try:
+            noted = await self._records.note(failure)
+        except BaseException:
+            self._guesses.forgive(failure)  # nobody looked at it
+            raise
+        pin, right = None, False
+        try:
+            pin = await self._verifier.verify(attempt.tenant, attempt.account, digits)
+            right = pin is not None and pin.usable_from(attempt.account)
+        finally:
+            if not right:  # or not known to be, because the caller did not wait for the end
+                for lock in self._guesses.confirm(failure):
+                    self._alert(told(lock, attempt, failure.at))
+        if not right:
+            return pin, Reason.PIN_WRONG if pin is None else Reason.PIN_ACCOUNT
+        self._guesses.forgive(failure)
+        await self._records.forget(noted)
+        return pin, ""
+
+    def _recall(self, facts: Facts) -> Pin | None:
+        """Return the PIN that this device keyed for this region not long ago, if it is still one."""
+        device = _device(facts)
+        until, pin_id = self._remembered.get(device, (0, 0)) if device else (0, 0)
+        return self._policy().pin(pin_id) if facts.attempt.at < until else None
+
+    def _remember(self, facts: Facts, pin: Pin, millis: Millis) -> None:
+        device = _device(facts)
+        if millis and device and device not in self._remembered:  # from when it was keyed, not from the last call
+            if len(self._remembered) >= MAX_REMEMBERED:
+                del self._remembered[next(iter(self._remembered))]
+            self._remembered[device] = (facts.attempt.at + millis, pin.id)
+
+
+_Device = tuple[str, str, str, str]
+
+
+def _device(facts: Facts) -> _Device | None:
+    """Name the device and the region it dials; None where one of them is not known."""
+    attempt, number = facts.attempt, facts.number
+    address = without_port(attempt.source)
+    if isinstance(number, BadNumber) or number.region is None or not attempt.account or not address:
+        return None
+    return attempt.tenant, attempt.account, address, number.region
+
+
+def _midnight(at: Millis, facts: Facts) -> Millis:
+    """Return when the day of the tenant's began."""
+    day = datetime.fromtimestamp(at / 1000, tz=facts.zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    return int(day.timestamp() * 1000)

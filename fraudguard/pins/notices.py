@@ -1,0 +1,30 @@
+"""What a person should know about guessed PINs."""
+
+from __future__ import annotations
+
+from fraudguard.clock import Millis, format_instant
+from fraudguard.pins.guessing import Lock
+from fraudguard.policy import Attempt
+from fraudguard.policy.alert import AlertKind, NewAlert
+from fraudguard.policy.index import without_port
+
+
+def told(lock: Lock, attempt: Attempt, at: Millis) -> NewAlert:
+    """Return the alert: failures that lock nothing yet, or what is locked now. `attempt` is the latest of them."""
+    kind = AlertKind.PIN_LOCKED_OUT if lock.until else AlertKind.PIN_FAILURES
+    whose = {"account": attempt.account, "source": without_port(attempt.source), "tenant": attempt.tenant}[lock.scope]
+    details = {"locked" if lock.until else "counted": f"{lock.scope} {whose}", "failures": str(lock.failures)}
+    if lock.until:
+        details["until"] = format_instant(lock.until)
+    return NewAlert(
+        kind,
+        at,
+        fold="\x1f".join((kind, lock.scope, attempt.tenant if lock.scope != "source" else "", whose)),
+        tenant=attempt.tenant,
+        account=attempt.account,
+        source=attempt.source,
+        trunk=attempt.trunk,
+        dialled=attempt.number,
+        reason=kind,
+        details=details,
+    )
