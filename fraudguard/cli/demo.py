@@ -18,13 +18,14 @@ from typing import Final, Literal
 
 import rich_click as click
 import structlog
+from pydantic import SecretStr
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from fraudguard.ami.events import EVENTS
 from fraudguard.cli.app import App, examples, printable
-from fraudguard.cli.demo_story import EMERGENCY, RATE, THIEF, TRUNK, Stage, play
+from fraudguard.cli.demo_story import EMERGENCY, RATE, TRUNK, Stage, play
 from fraudguard.cli.demo_view import CURRENCY, Lines, Screen, Seen, about, grouped, headline
 from fraudguard.cli.rates_import import import_sample
 from fraudguard.clock import Millis
@@ -32,13 +33,18 @@ from fraudguard.config import ENV_PREFIX, load
 from fraudguard.dialplan.manager import READ, WRITE
 from fraudguard.ledger import Call, Why
 from fraudguard.money import Micros, format_amount
-from fraudguard.policy import Outcome, Ruling
+from fraudguard.pins.digits import Digits, generate
+from fraudguard.pins.vault import Vault, make_pepper
+from fraudguard.policy import DEFAULT_TENANT, Outcome, Ruling
+from fraudguard.policy.pin import Pin, PinKind, Terms
 from fraudguard.rating import Rate, cost
+from fraudguard.secretfile import make_secret
 from fraudguard.service import running
 from fraudguard.store import Reader, create_database, open_reader, open_writer
 from fraudguard.store.alerts import list_alerts
 from fraudguard.store.attempts import list_attempts
 from fraudguard.store.calls import list_calls
+from fraudguard.store.pins import add_pin, settle_scheme
 from fraudguard.testing import FakeAsterisk, ManagerUser
 
 LOOK_SECONDS: Final = 0.2
@@ -128,6 +134,7 @@ async def _demo(console: Console, folder: Path, speed: float, seed: int) -> None
     view = Screen(console, RATE) if console.is_terminal else Lines(console, RATE)
     async with FakeAsterisk(users=[user], clock=clock) as asterisk:
         database = await _prepare(folder, asterisk, user, clock)
+        pin = await _give_pin(folder, database, clock)
         view.scene("Starting", "the service, its database and the sample price list")
         screen = Live(view, console=console, screen=True, refresh_per_second=10) if isinstance(view, Screen) else None
         with screen or nullcontext():
@@ -136,7 +143,7 @@ async def _demo(console: Console, folder: Path, speed: float, seed: int) -> None
                 async with asyncio.timeout(LINK_SECONDS):  # it has logged in, and asks what there is
                     await asterisk.manager.asked("Status")
                 async with await open_writer(database) as writer, _watching(database, clock, view):
-                    stage = Stage(asterisk, writer, clock, seed, speed, view.scene, view.operator)
+                    stage = Stage(asterisk, writer, clock, pin, seed, speed, view.scene, view.operator)
                     await play(stage)
     async with await open_reader(database) as reader:
         _summarise(console, await _look(reader, clock), stage.answers)
@@ -154,6 +161,21 @@ async def _prepare(folder: Path, asterisk: FakeAsterisk, user: ManagerUser, cloc
     with resources.as_file(resources.files("fraudguard.data") / "sample-rates.csv") as file:
         await asyncio.to_thread(import_sample, app, file, "sample")  # it has a loop of its own
     return app.settings.database
+
+
+async def _give_pin(folder: Path, database: Path, clock: DemoClock) -> Digits:
+    """Make the office a PIN for calls abroad, as `pin add` does."""
+    pepper = make_pepper()
+    make_secret(folder / "pin.pepper", owner=database, text=pepper)
+    vault = Vault(SecretStr(pepper))
+    digits = generate(6)
+    async with await open_writer(database) as writer:
+        scheme = await settle_scheme(writer, DEFAULT_TENANT, vault.new_scheme())
+        seal = await asyncio.to_thread(vault.seal, scheme, DEFAULT_TENANT, digits)
+        now = clock.now()
+        office = Pin(0, DEFAULT_TENANT, "office", PinKind.DIGITS, False, Terms(), seal, "demo", now)
+        await add_pin(writer, office, author="demo", now=now)
+    return digits
 
 
 @asynccontextmanager
@@ -223,10 +245,8 @@ def _let_through(seen: Seen) -> list[str]:
     granted = sum(attempt.grant_id is not None for attempt in allowed)
     seconds = sum(call.seconds or 0 for call in seen.ended)
     billed = sum(call.cost or 0 for call in seen.ended)
-    lines = [f"Let through: {len(allowed)} calls, {granted} of them because of a grant."]
-    thief = sum(attempt.source == THIEF for attempt in allowed)
-    if thief:
-        lines.append(f"  {thief} was the attacker's, below the limit: to see whether the password works.")
+    keyed = sum(attempt.pin is not None for attempt in allowed)
+    lines = [f"Let through: {len(allowed)} calls, {keyed} of them by a PIN, {granted} because of a grant."]
     emergencies = sum(call.why == Why.EMERGENCY for call in seen.ended)
     if emergencies:
         lines.append(f"  Beside them {emergencies} to {EMERGENCY}, which nobody is asked about.")

@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
 from fraudguard.clock import Clock
 from fraudguard.money import parse_amount
+from fraudguard.pins.digits import Digits
 from fraudguard.policy import Scope
 from fraudguard.store import Writer
 from fraudguard.store.policies import add_block, add_grant
@@ -63,11 +64,13 @@ _WANTED: Final = (  # what pays whoever owns the number: prefix as dialled, digi
 )
 _TRIES: Final = 30
 _GUESSES: Final = 7
+_GUESSED: Final = ("1234#", "0000#", "2580#")  # PINs that many people have
 
 
 @dataclass(slots=True)
 class Stage:
-    """What the story is played with. `scene` and `operator` tell the audience; `speed` divides every pause.
+    """What the story is played with. `scene` and `operator` tell the audience; `speed` divides every pause. `pin` is
+    what the office keys for calls abroad.
 
     `answers` are the real seconds that the guard took to be asked and to answer, call by call.
     """
@@ -75,6 +78,7 @@ class Stage:
     asterisk: FakeAsterisk
     writer: Writer
     clock: Clock
+    pin: Digits
     seed: int
     speed: float
     scene: Callable[[str, str], None]
@@ -90,14 +94,14 @@ class Stage:
     async def pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds / self.speed)
 
-    async def call(self, account: str, source: str, number: str, talk: float) -> None:
-        """Somebody calls, and if it is let go talks for so long."""
+    async def call(self, account: str, source: str, number: str, talk: float, keyed: Sequence[str] = ()) -> None:
+        """Somebody calls, keys so much if asked for a PIN, and if it is let go talks for so long."""
         if number == EMERGENCY:  # the generated dialplan asks nobody about it
             phone = self.asterisk.phone(account, extension=number, context=f"fraudguard-emergency-{TRUNK}")
             call: Call | None = await self.asterisk.dial(number, trunk=TRUNK, caller=phone)
         else:
             began = time.perf_counter()
-            placed = await self.asterisk.place(number, trunk=TRUNK, account=account, source=source)
+            placed = await self.asterisk.place(number, trunk=TRUNK, account=account, source=source, keyed=keyed)
             self.answers.append(time.perf_counter() - began)
             call = placed.call
         if call is None:
@@ -121,7 +125,8 @@ class Stage:
 async def play(stage: Stage) -> None:
     """Play the whole, some twenty seconds at speed 1."""
     stage.scene(
-        "An ordinary morning", "Eight phones call customers and suppliers. Every call is priced before it rings."
+        "An ordinary morning",
+        "Eight phones call customers and suppliers. Every call is priced before it rings, and one abroad wants a PIN.",
     )
     await _morning(stage)
     stage.scene("A stolen password", f"Somebody guesses the password of phone {STOLEN}, and dials what pays him.")
@@ -138,7 +143,7 @@ async def _morning(stage: Stage) -> None:
 
 
 async def _office(stage: Stage, account: str, number: str, talk: float) -> None:
-    await stage.call(account, OFFICE[account], number, talk + stage.chance.random())
+    await stage.call(account, OFFICE[account], number, talk + stage.chance.random(), [f"{stage.pin.reveal()}#"])
 
 
 async def _supplier(stage: Stage) -> None:
@@ -167,7 +172,7 @@ async def _attack(stage: Stage) -> None:
     stage.asterisk.security("SuccessfulAuth", account=STOLEN, source=THIEF)
     await stage.pause(0.4)
     async with asyncio.TaskGroup() as calls:
-        calls.create_task(stage.call(STOLEN, THIEF, _TEST_CALL, 2.0))  # cheap: does it work?
+        calls.create_task(stage.call(STOLEN, THIEF, _TEST_CALL, 2.0, _GUESSED))  # cheap: does it work?
         await stage.pause(1.0)
         for _ in range(_TRIES):
             calls.create_task(stage.call(STOLEN, THIEF, _dear(stage.dialled), 0.5))

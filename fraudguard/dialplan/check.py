@@ -16,8 +16,12 @@ APPLICATIONS = frozenset(
         *("Playback", "Progress", "Return", "Ringing", "Set", "Wait"),
     }
 )
-FUNCTIONS = frozenset({"CALLERID", "CHANNEL", "FILTER", "LEN", "LOCAL", "REGEX", "STACK_PEEK", "URIENCODE"})
-VARIABLES = frozenset({*names.ANSWER, *names.LOCALS, names.TENANT, "AGISTATUS", "ARG1", "EXTEN", "HANGUPCAUSE"})
+FUNCTIONS = frozenset(
+    {"CALLERID", "CHANNEL", "FILTER", "LEN", "LOCAL", "REDIRECTING", "REGEX", "STACK_PEEK", "URIENCODE"}
+)
+VARIABLES = frozenset(
+    {*names.ANSWER, *names.LOCALS, *names.FORWARD_MARKS, names.TENANT, "AGISTATUS", "ARG1", "EXTEN", "HANGUPCAUSE"}
+)
 
 _LEASE_OPTION = f"S(${{{names.LEASE}}})"
 _DECISION = f"{names.CONTEXT_DECIDE},s,1("

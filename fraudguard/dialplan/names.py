@@ -33,6 +33,9 @@ ARGUMENTS: Final = frozenset(
     {ARG_NUMBER, ARG_TRUNK, ARG_ACCOUNT, ARG_TENANT, ARG_SOURCE, ARG_ASTERISK, ARG_LINKEDID, ARG_FORWARDED}
 )
 
+# Channel variables of Asterisk's own, on a call that a phone transferred (REFER, feature code) or forwarded (302).
+FORWARD_MARKS: Final = ("BLINDTRANSFER", "FORWARDERNAME")
+
 # Contexts of the generated dialplan.
 CONTEXT_GUARD: Final = "fraudguard"
 CONTEXT_FENCE: Final = "fraudguard-fence"

@@ -9,7 +9,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 from fraudguard.clock import Millis
 from fraudguard.numbering.number import BadNumber, Number
-from fraudguard.policy.pin import Keyed, Pin, PinKind, Scheme, Unlock
+from fraudguard.policy.pin import Keyed, Pin, PinKind, Unlock
 from fraudguard.policy.records import (
     DEFAULT_LIMIT,
     EVERYBODY,
@@ -50,12 +50,13 @@ class PolicyIndex:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.decks: Mapping[str, Deck] = snapshot.decks
-        self.schemes: Mapping[str, Scheme] = snapshot.schemes
         self.unlocks: tuple[Unlock, ...] = snapshot.unlocks
         self._by_id = {pin.id: pin for pin in snapshot.pins}
         self._pins: dict[str, _TenantPins] = {}
         for pin in snapshot.pins:
             self._pins.setdefault(pin.tenant, _TenantPins()).add(pin)
+        # Of tenants that have PINs: what sealed those revoked long ago may be lost.
+        self.schemes = {tenant: scheme for tenant, scheme in snapshot.schemes.items() if tenant in self._pins}
         self._limits = {(limit.scope.tenant, limit.scope.account): limit for limit in snapshot.limits}
         self._grants = _ByPrefix(snapshot.grants)
         self._blocks = _ByPrefix(tuple(block for block in snapshot.blocks if not block.source))

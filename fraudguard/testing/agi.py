@@ -18,13 +18,17 @@ _TEXT: Final = {"encoding": "utf-8", "errors": "surrogateescape"}
 
 DEAD_CHANNEL: Final = "511 Command Not Permitted on a dead channel or intercept routine"
 
+FAILED: Final = "200 result=-1"
+"""What comes of a command during which the caller hung up, or of a prompt whose sound is not there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Channel:
     """The calling channel, and what its caller does.
 
     `keyed` are the digits keyed at one GET DATA after the other ('12' then '1234#'); without any more the
-    prompt times out. After `hangs_up_after` commands the caller hangs up (None: never; 0: before the first).
+    prompt times out. After `hangs_up_after` commands the caller hangs up (None: never; 0: before the first), or while
+    command `hangs_up_during` is carried out (1: the first). `missing` are the sounds that are not there.
     """
 
     name: str = "PJSIP/phone-00000001"
@@ -37,6 +41,8 @@ class Channel:
     account: str = ""
     keyed: tuple[str, ...] = ()
     hangs_up_after: int | None = None
+    hangs_up_during: int | None = None
+    missing: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,7 @@ class AgiCall:
         self._replies = iter(faults.replies)
         self._sent = 0
         self._hung_up = False
+        self._untold = False  # that the caller hung up
         self.result = AgiResult()
 
     async def run(self, host: str, port: int, timeout: float) -> AgiResult:  # noqa: ASYNC109  as FakeAsterisk says
@@ -145,6 +152,9 @@ class AgiCall:
                 self.result.failure = text
                 return
             self.result.commands.append(text)
+            if self._untold:
+                self._untold = False
+                await self._send(writer, b"HANGUP\n")
             reply = next(self._replies, None)
             answer = "".join(f"{part}\n" for part in self._obey(agi_words(text))).encode(**_TEXT)
             await self._send(writer, answer if reply is None else reply)
@@ -180,10 +190,18 @@ class AgiCall:
                         f"Usage: {name}",
                         "520 End of proper usage.",
                     )
+                elif alive and self._hangs_up_now():
+                    yield FAILED
                 else:
                     yield handler(self, given)
                 return
         yield "510 Invalid or unknown command"
+
+    def _hangs_up_now(self) -> bool:
+        """Say whether the caller hangs up during the present command. Asterisk tells with the next one (measured)."""
+        if len(self.result.commands) == self._channel.hangs_up_during:
+            self._hung_up = self._untold = True
+        return self._untold
 
     def _set_variable(self, given: Sequence[str]) -> str:
         name, value = given
@@ -201,6 +219,8 @@ class AgiCall:
         return "200 result=0" if value is None else f"200 result=1 ({value})"
 
     def _get_data(self, given: Sequence[str]) -> str:
+        if given[0] in self._channel.missing:
+            return FAILED  # at once, and with no other sign of it than that the channel lives (measured)
         keyed = next(self._keyed, None)
         if keyed is None:
             return "200 result= (timeout)"
@@ -208,6 +228,9 @@ class AgiCall:
         digits, pound, _ = keyed.partition("#")
         finished = pound or len(digits) >= most
         return f"200 result={digits[:most]}" + ("" if finished else " (timeout)")
+
+    def _stream_file(self, given: Sequence[str]) -> str:
+        return "200 result=0 endpos=0" if given[0] in self._channel.missing else "200 result=0 endpos=8000"
 
     def _hang_up(self, given: Sequence[str]) -> str:
         del given  # there is one channel
@@ -227,9 +250,9 @@ _COMMANDS: Final[Mapping[str, tuple[_Handler, range, bool]]] = {
     "SET VARIABLE": (AgiCall._set_variable, range(2, 3), False),  # noqa: SLF001
     "GET VARIABLE": (AgiCall._get_variable, range(1, 2), False),  # noqa: SLF001
     "GET DATA": (AgiCall._get_data, range(1, 4), True),  # noqa: SLF001
-    "STREAM FILE": (_say("200 result=0 endpos=8000"), range(2, 4), True),
+    "STREAM FILE": (AgiCall._stream_file, range(2, 4), True),  # noqa: SLF001
     "CHANNEL STATUS": (_say("200 result=4"), range(2), True),
-    "EXEC": (_say("200 result=0"), range(1, 3), True),
+    "EXEC": (_say("200 result=0"), range(1, 3), False),
     "ANSWER": (_say("200 result=0"), range(1), True),
     "HANGUP": (AgiCall._hang_up, range(2), True),  # noqa: SLF001
     "NOOP": (_say("200 result=0"), range(128), False),

@@ -164,12 +164,14 @@ class FakeAsterisk:
         account: str = "204",
         tenant: str = "default",
         source: str = "",
+        keyed: Sequence[str] = (),
         faults: Faults | None = None,
         **fields: str,
     ) -> Placed:
         """Place a call as the generated dialplan does: ask the guard, dial what it allows, else go nowhere.
 
-        Where the guard gives no verdict, the fence decides. Raises TimeoutError as `outbound` does.
+        `keyed` is what the caller keys at one PIN prompt after the other ('123456#'). Where the guard gives no
+        verdict, the fence decides. Raises TimeoutError as `outbound` does.
         """
         context = f"fraudguard-out-{trunk}"
         phone = self.phone(account, extension=number, context=context, source=source, **fields)
@@ -182,7 +184,13 @@ class FakeAsterisk:
             asterisk=self.name,
             linkedid=phone.linkedid,
             number=number,
-            channel=Channel(name=phone.name, uniqueid=phone.uniqueid, caller=phone.caller, account=account),
+            channel=Channel(
+                name=phone.name,
+                uniqueid=phone.uniqueid,
+                caller=phone.caller,
+                account=account,
+                keyed=tuple(keyed),
+            ),
             faults=faults,
         )
         for name, value in result.variables.items():

@@ -38,3 +38,11 @@ def fraudguard(empty, prices) -> CommandLine:
     """Initialised, with a price list of five prefixes as deck 'carrier'."""
     empty("rates", "import", prices, "--deck", "carrier")
     return empty
+
+
+@pytest.fixture
+def tenants(empty) -> CommandLine:
+    """Initialised, with the tenants acme and globex."""
+    with empty.config.open("a") as file:
+        file.write('\n[tenants.acme]\nzone = "Europe/Berlin"\n[tenants.globex]\n')
+    return empty

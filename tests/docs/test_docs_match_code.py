@@ -18,6 +18,7 @@ from fraudguard.alerts.text import HEADLINES, render
 from fraudguard.cli import INTERRUPTED, cli
 from fraudguard.clock import SystemClock
 from fraudguard.config import Channel, QuietHours, Route, Settings, Tenant
+from fraudguard.config.sections import TenantPins
 from fraudguard.decks import Role
 from fraudguard.dialplan import names
 from fraudguard.ledger.records import Call, Leg, State
@@ -121,9 +122,12 @@ def settings():
 
 
 def keys_of(title, section):
-    absent = "as in `[numbering]`" if section is Tenant else "none"
+    absent = {Tenant: "as in `[numbering]`", TenantPins: "as in `[pin]`"}.get(section, "none")
     for key, field in section.model_fields.items():
-        yield title, key, written(field, absent)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from keys_of(f"[{title[1:-1]}.{key}]", field.annotation)
+        else:
+            yield title, key, written(field, "as at the top" if (section, key) == (Tenant, "zone") else absent)
 
 
 def written(field, absent="none"):
