@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Mapping
 from typing import Final, Protocol
 
 from fraudguard import __version__
-from fraudguard.agi.protocol import SURROGATES, ProtocolError, Request, set_variables
+from fraudguard.agi.protocol import MAX_TEXT, SURROGATES, ProtocolError, Request, set_variables
 from fraudguard.agi.session import Handler, RefusedError, Session
 from fraudguard.clock import Clock, Millis
 from fraudguard.dialplan import names
@@ -16,9 +16,6 @@ from fraudguard.policy.records import DEFAULT_TENANT, Attempt, Reason, Verdict
 
 MAX_NUMBER: Final = 80
 """Characters of the dialled string that are kept: Asterisk's longest extension. A longer one is no number."""
-
-MAX_TEXT: Final = 160
-"""Characters of any other argument: Asterisk's longest, a linkedid, has 149."""
 
 
 class Decider(Protocol):
