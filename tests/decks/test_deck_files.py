@@ -201,7 +201,7 @@ def test_progress_runs_to_the_end(tmp_path):
 line = st.lists(st.text('0123456789+-.,/ ;"aeEnN€$\t', max_size=8), max_size=5).map(",".join)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     st.one_of(
         st.binary(max_size=300),

@@ -1,0 +1,7 @@
+"""What holds for every test."""
+
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("fraudguard", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fraudguard")
