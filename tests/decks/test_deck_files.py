@@ -156,6 +156,7 @@ def test_spreadsheet_without_the_reader_names_the_extra(tmp_path, monkeypatch):
         ("list.csv.gz", gzip.compress(CSV * 9)[:-12], "is damaged"),
         ("list.zip", zipped(a_csv=CSV)[:40], "is damaged"),
     ],
+    ids=["xlsx", "gz", "zip"],  # the bytes would do, but there is the time of day in them
 )
 def test_damaged_files(tmp_path, name, content, message):
     with pytest.raises(InputError, match=message):
