@@ -10,11 +10,14 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 
+PATIENCE: Final = 30.0
+"""Seconds: ten times what anything takes here, for a machine that has other work. Who promises less says so."""
+
 PORTS: Final = range(23_000, 32_768)
 """Above Asterisk's media (rtp.conf), and below what Linux gives out by itself: connections made meanwhile take none."""
 
 
-def wait_until(true: Callable[[], T], what: str, seconds: float = 10.0) -> T:
+def wait_until(true: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
     """Return what `true()` gave as soon as that is true; fail naming `what` when the deadline passes first.
 
     What is to be looked at closer comes from here: asked again, it may have changed.
