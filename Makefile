@@ -10,9 +10,12 @@ CONFIG := $(DATA)/fraudguard.toml
 run: $(VENV)/.ready $(CONFIG)
 	$(BIN)/fraudguard --config $(CONFIG) run
 
+# A file's tests stay in one process, and files begin in the order of their names: the long ones are not the last.
+# The commands that tests start are compiled once, and not each time, where the environment forbids to keep that.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.ready
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=$(COVERAGE)
 	$(BIN)/coverage report --include='$(PURE)' --fail-under=100

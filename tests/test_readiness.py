@@ -59,6 +59,8 @@ async def test_a_sign_of_life_comes_twice_per_period_for_as_long_as_the_loop_tur
     async with Readiness(manager):
         assert [await listener.next() for _ in range(4)] == [{"WATCHDOG": "1"}] * 4
         assert time.monotonic() - began >= 0.3, "the first at once, then one each 0.1 s"
+        while not listener.silent():
+            pass  # what a busy machine made late
         time.sleep(0.3)  # noqa: ASYNC251  the frozen loop itself
         assert listener.silent(), "who does not serve callers gives no sign of life"
         assert await listener.next() == {"WATCHDOG": "1"}

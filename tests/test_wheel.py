@@ -32,8 +32,9 @@ def wheel(tmp_path_factory) -> Path:
 def installed(wheel, tmp_path_factory) -> Path:
     """The folder of a clean environment's commands."""
     folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder, with_pip=True)
-    run(folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel)
+    venv.create(folder)  # our own pip installs into it
+    quick = ("--quiet", "--disable-pip-version-check", "--no-compile")
+    run(sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "install", *quick, wheel)
     return folder / "bin"
 
 

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from fraudguard import __version__
 from fraudguard.agi.dialogue import Dialogue
-from fraudguard.agi.protocol import SURROGATES, ProtocolError, Request, set_variables
+from fraudguard.agi.protocol import MAX_TEXT, SURROGATES, ProtocolError, Request, set_variables
 from fraudguard.agi.session import Handler, RefusedError, Session
 from fraudguard.clock import Clock, Millis
 from fraudguard.dialplan import names
@@ -20,13 +20,8 @@ from fraudguard.policy.records import DEFAULT_TENANT, Attempt, Reason, Verdict
 MAX_NUMBER: Final = 80
 """Characters of the dialled string that are kept: Asterisk's longest extension. A longer one is no number."""
 
-MAX_TEXT: Final = 160
-"""Characters of any other argument: Asterisk's longest, a linkedid, has 149."""
-
-
 NOT_FORWARDED: Final = ("", "0")
 """What forwarded= says of a call that a phone began: how many marks of another origin the dialplan found."""
-
 
 LOCAL: Final = "Local"
 """The type of channels that Asterisk makes for itself: what a 302 or a ring group dials. No keypad is behind them."""

@@ -40,6 +40,9 @@ MAX_COMMAND: Final = 2047
 """Bytes of a command, its newline included. Asterisk reads into 2,048 bytes (8,192 in the newest 22.x) and takes
 what does not fit for the next command: a longer one would be an injection."""
 
+MAX_TEXT: Final = 160
+"""Characters of an argument, the dialled string apart: Asterisk's longest, a linkedid, has 149."""
+
 SURROGATES: Final = "surrogateescape"
 """How text that is not UTF-8 is kept: a caller's name may be cut inside a character."""
 

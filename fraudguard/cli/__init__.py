@@ -12,24 +12,8 @@ from pathlib import Path
 import rich_click as click
 
 from fraudguard import __version__
-from fraudguard.cli.alerts import alerts
 from fraudguard.cli.app import App, printable
-from fraudguard.cli.attempts import attempts
-from fraudguard.cli.block import block
-from fraudguard.cli.calls import calls
-from fraudguard.cli.check import check
-from fraudguard.cli.completion import completion
-from fraudguard.cli.demo import demo
-from fraudguard.cli.dialplan import dialplan
-from fraudguard.cli.doctor import doctor
-from fraudguard.cli.grant import grant
-from fraudguard.cli.init import init
-from fraudguard.cli.limit import limit
-from fraudguard.cli.pin import pin
-from fraudguard.cli.rates import rates
-from fraudguard.cli.run import run
-from fraudguard.cli.sources import sources
-from fraudguard.cli.store import store
+from fraudguard.cli.nouns import Nouns
 from fraudguard.config import locate
 from fraudguard.errors import FraudguardError
 
@@ -56,26 +40,7 @@ def cli(context: click.Context, config: Path | None) -> None:
     context.obj = App(locate(config))
 
 
-for command in (
-    init,
-    demo,
-    run,
-    rates,
-    limit,
-    grant,
-    block,
-    pin,
-    check,
-    attempts,
-    calls,
-    alerts,
-    sources,
-    store,
-    dialplan,
-    doctor,
-    completion,
-):
-    cli.add_command(command)
+cli.commands = Nouns()
 
 
 def main() -> None:

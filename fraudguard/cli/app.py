@@ -18,7 +18,7 @@ import rich_click as click
 from rich.console import Console
 
 from fraudguard import config
-from fraudguard.agi.outbound import MAX_TEXT
+from fraudguard.agi.protocol import MAX_TEXT
 from fraudguard.cli.tables import GAP, Column, empty_table, fit
 from fraudguard.clock import Clock, Millis, SystemClock, format_instant, parse_instant
 from fraudguard.config import Settings

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import jinja2
@@ -139,6 +140,7 @@ def digest(body: str) -> str:
     return hashlib.sha256(body.encode("utf-8", "surrogateescape")).hexdigest()
 
 
+@cache  # with the templates compiled: that is most of the time of a rendering
 def environment(held: Callable[[Any], Any] | None = None) -> jinja2.Environment:
     """Return what reads the templates. Each value goes through `held`, which refuses what must not be written."""
     return jinja2.Environment(

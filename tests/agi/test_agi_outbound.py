@@ -6,8 +6,8 @@ import pytest
 
 from fraudguard import __version__
 from fraudguard.agi.counters import Failure
-from fraudguard.agi.outbound import MAX_NUMBER, MAX_TEXT, answer, read_attempt, routes
-from fraudguard.agi.protocol import ProtocolError, Request
+from fraudguard.agi.outbound import MAX_NUMBER, answer, read_attempt, routes
+from fraudguard.agi.protocol import MAX_TEXT, ProtocolError, Request
 from fraudguard.dialplan import names
 from fraudguard.errors import FraudguardError, StoreError
 from fraudguard.house import Asking, UnknownTrunkError

@@ -203,7 +203,7 @@ async def test_a_slow_handler_is_cancelled_at_the_deadline(serve):
 
 
 async def test_a_reply_after_the_deadline_changes_nothing(serve):
-    server, _ = await serve({"answer": answer}, deadline=0.2)
+    server, _ = await serve({"answer": answer}, deadline=0.5)
     reader, writer = await raw(server, ENVIRONMENT)
     assert (await reader.readline()).startswith(b"SET VARIABLE")
     assert await reader.readline() == b"failure deadline\n"
@@ -218,10 +218,10 @@ async def test_a_reply_after_the_deadline_changes_nothing(serve):
 async def test_a_handler_may_move_its_deadline(serve):
     async def patient(session):
         session.deadline += 60
-        await asyncio.sleep(0.4)  # longer than the deadline
+        await asyncio.sleep(0.8)  # longer than the deadline
         await answer(session)
 
-    _, asterisk = await serve({"patient": patient}, deadline=0.1)
+    _, asterisk = await serve({"patient": patient}, deadline=0.5)
     assert (await asterisk.agi("patient")).status == "SUCCESS"
 
 
@@ -290,7 +290,7 @@ async def test_a_handler_that_does_something_else_is_cancelled_when_the_peer_res
         finally:
             ended.set()
 
-    server, _ = await serve({"answer": busy}, deadline=0.3)
+    server, _ = await serve({"answer": busy}, deadline=1)
     _, writer = await raw(server, ENVIRONMENT)
     await started.wait()
     writer.transport.abort()
@@ -564,7 +564,7 @@ def uvloop_loop():
 
 def test_on_uvloop(uvloop_loop):
     async def scene():
-        server = AgiServer({"answer": answer}, port=0, deadline=0.3)
+        server = AgiServer({"answer": answer}, port=0, deadline=1)
         await server.start()
         asterisk = FakeAsterisk(*server.address)
         assert (await asterisk.agi("answer")).variables == {"A": "1", "B": "2"}

@@ -75,7 +75,7 @@ def test_transcript_whole_and_cut_at_every_byte(path):
         assert played(cut(data, [place]), ended=ended) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data())
 def test_transcript_cut_at_random(data):
     received, ended, expected = read_transcript(data.draw(st.sampled_from(TRANSCRIPTS)))
@@ -103,7 +103,7 @@ FRAGMENTS = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(FRAGMENTS | st.binary(max_size=20), max_size=30), st.lists(st.integers(0, 400), max_size=6), st.booleans()
 )

@@ -305,7 +305,7 @@ async def test_a_program_that_floods_its_complaints_is_held_up_and_fills_no_disk
         "    with open(sys.argv[1], 'w') as file: file.write(str(n))"
     )
     with pytest.raises(NotDeliveredError, match="and killed"):
-        await CommandChannel((sys.executable, "-c", script, str(written)), 1).send(message())
+        await CommandChannel((sys.executable, "-c", script, str(written)), 3).send(message())
     assert (1 << 20) <= int(written.read_text()) <= (1 << 20) + 3 * 65536  # read, and what the pipe holds
     chatty = ("/bin/sh", "-c", "yes a long complaint | head -c 300000 >&2; echo >&2; echo the reason >&2; exit 3")
     with pytest.raises(NotDeliveredError, match="status 3: the reason"):

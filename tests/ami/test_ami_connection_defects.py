@@ -142,12 +142,12 @@ async def test_5_a_link_that_answers_pings_stays_up(scripted):
 
 
 async def test_6_an_action_without_answer_ends_at_its_deadline(asterisk):
-    timing = Timing(action=0.05)
+    timing = Timing(action=0.3)
     async with kept_up(link_to(asterisk.manager.port, timing=timing)) as connection:
         await up(connection)
         with (
             asterisk.manager.faults.during(mute=True),
-            pytest.raises(ActionTimeoutError, match=r"Getvar within 0\.05 s"),
+            pytest.raises(ActionTimeoutError, match=r"Getvar within 0\.3 s"),
         ):
             await connection.action("Getvar", Channel="x", Variable="y")
         assert connection._wire.responses == {}

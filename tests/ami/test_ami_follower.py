@@ -64,8 +64,13 @@ class Desk:
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch):
-    monkeypatch.setattr(module, "LOST_SECONDS", 0.2)
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.02)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """For those who wait for it alone: a busy machine may keep a link away for that long."""
+    monkeypatch.setattr(module, "LOST_SECONDS", 0.2)
 
 
 @pytest.fixture
@@ -257,8 +262,9 @@ async def test_a_call_whose_every_event_was_dropped_is_paid_for(asterisk, ledger
     assert [call.number for call in ledger.settle(later).calls if call.reconstructed and call.number == DOMESTIC]
 
 
-async def test_a_lost_link_is_told_of_when_it_stays_away(asterisk, ledger, desk):
+async def test_a_lost_link_is_told_of_when_it_stays_away(asterisk, ledger, desk, request):
     async with following(asterisk, ledger, desk):
+        request.getfixturevalue("impatient")
         loop = asyncio.get_running_loop()
         async with asterisk.manager.booting():
             gone = loop.time()
@@ -267,8 +273,7 @@ async def test_a_lost_link_is_told_of_when_it_stays_away(asterisk, ledger, desk)
     assert desk.kinds == ["ami_lost"]
 
 
-async def test_a_link_that_is_soon_back_is_not_told_of(asterisk, ledger, desk, monkeypatch):
-    monkeypatch.setattr(module, "LOST_SECONDS", 0.5)
+async def test_a_link_that_is_soon_back_is_not_told_of(asterisk, ledger, desk):
     async with following(asterisk, ledger, desk) as follower:
         asterisk.manager.cut()
         await becomes(lambda: len(asked(asterisk, "Status")) == 2 and follower.following)
@@ -276,7 +281,7 @@ async def test_a_link_that_is_soon_back_is_not_told_of(asterisk, ledger, desk, m
     assert desk.alerts == []
 
 
-async def test_a_list_that_is_never_given_is_told_of_once(asterisk, ledger, desk):
+async def test_a_list_that_is_never_given_is_told_of_once(asterisk, ledger, desk, impatient):
     with asterisk.manager.faults.during(list_stops_after=0):
         async with following(asterisk, ledger, desk, listed=False, timing=HASTY):
             await desk.until(lambda: bool(desk.alerts))
@@ -286,7 +291,7 @@ async def test_a_list_that_is_never_given_is_told_of_once(asterisk, ledger, desk
     assert "Status" in desk.alerts[0].details["error"]
 
 
-async def test_an_asterisk_that_never_was_there_is_absent_and_not_lost(asterisk, ledger, desk):
+async def test_an_asterisk_that_never_was_there_is_absent_and_not_lost(asterisk, ledger, desk, impatient):
     async with asterisk.manager.booting(), following(asterisk, ledger, desk, listed=False):
         await desk.until(lambda: bool(desk.alerts))
     assert desk.kinds == ["ami_absent"]

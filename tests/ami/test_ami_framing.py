@@ -66,7 +66,7 @@ def test_transcript_whole_and_cut_at_every_byte(path):
         assert played(cut(data, [place]), wanted, due=due) == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_transcript_cut_at_random(data):
     received, wanted, due, expected = read_transcript(data.draw(st.sampled_from(CUTTABLE)))
@@ -82,7 +82,7 @@ FRAGMENTS = st.sampled_from(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     st.lists(FRAGMENTS | st.binary(max_size=9), max_size=40), st.lists(st.integers(0, 900), max_size=8), st.booleans()
 )

@@ -55,7 +55,7 @@ def start(service):
 
 
 def wait_for_link(service, count=1):
-    wait_until(lambda: service.log.count('"channels listed"') >= count, "the service followed Asterisk", 20)
+    wait_until(lambda: service.log.count('"channels listed"') >= count, "the service followed Asterisk")
 
 
 def calls(service):
@@ -67,7 +67,7 @@ def live(service):
 
 
 def ended(service, count=1):
-    wait_until(lambda: [call["state"] for call in calls(service)].count("ended") >= count, "the calls had ended", 15)
+    wait_until(lambda: [call["state"] for call in calls(service)].count("ended") >= count, "the calls had ended")
     return calls(service)
 
 
@@ -94,7 +94,7 @@ def test_a_call_is_live_and_then_costs_what_its_seconds_cost(site, service, phon
     (call,) = ended(service)
     assert heard.seconds <= call["seconds"] <= heard.seconds + 1.1
     assert (call["cost"], call["reconstructed"]) == ("0.02", False)
-    wait_until(lambda: calls(service)[0]["cdr_seconds"] is not None, "Asterisk's own record was held against it", 15)
+    wait_until(lambda: calls(service)[0]["cdr_seconds"] is not None, "Asterisk's own record was held against it")
     assert abs(calls(service)[0]["cdr_seconds"] - call["seconds"]) <= 1
     assert service.read("alerts", "list") == []
 
@@ -181,7 +181,7 @@ def test_a_link_that_is_cut_loses_no_call(site, service, link, phone, missed):
     dialled = phone(BRITAIN, seconds=4)
     if missed == "the answer":
         link.cut()
-    elif missed in ("nothing", "the end"):
+    if missed in ("nothing", "the end"):
         wait_until(lambda: [call["state"] for call in live(service)] == ["up"], "the call was up")
         link.cut()
     else:
@@ -204,7 +204,7 @@ def test_a_link_that_is_cut_loses_no_call(site, service, link, phone, missed):
 def test_kill_9_with_50_calls_up_loses_none(site, service, phone):
     with ThreadPoolExecutor(1):
         dialled = phone(*[DOMESTIC] * 50, seconds=6, rate=50)
-        wait_until(lambda: [call["state"] for call in live(service)].count("up") == 50, "50 calls were up", 20)
+        wait_until(lambda: [call["state"] for call in live(service)].count("up") == 50, "50 calls were up")
         service.kill()
         start(service)
         heard = dialled.result()

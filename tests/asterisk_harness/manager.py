@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from asterisk_harness.waiting import wait_until
+from asterisk_harness.waiting import PATIENCE, wait_until
 
 Headers = list[tuple[str, str]]
 
@@ -85,7 +85,7 @@ class Manager:
         wait_until(whole, f"{name} was answered")
         return answer()
 
-    def wait_for(self, what: str, true: Callable[[Message], bool], seconds: float = 10.0) -> Message:
+    def wait_for(self, what: str, true: Callable[[Message], bool], seconds: float = PATIENCE) -> Message:
         """Return the first event for which `true` holds, now or to come."""
         found: list[Message] = []
         wait_until(lambda: bool(found) or _first(self.events, true, found), what, seconds)

@@ -68,7 +68,7 @@ class Asterisk:
                 stdout=errors,
                 stderr=errors,
             )
-        wait_until(self._is_ready, "Asterisk was ready", 30)
+        wait_until(self._is_ready, "Asterisk was ready")
 
     def _is_ready(self) -> bool:
         assert self._process is not None

@@ -107,7 +107,7 @@ class Service:
     def cli(self, *arguments: str) -> str:
         """Run one command and return what it printed."""
         done = subprocess.run(
-            [FRAUDGUARD, *arguments], cwd=self._folder, check=False, capture_output=True, text=True, timeout=30
+            [FRAUDGUARD, *arguments], cwd=self._folder, check=False, capture_output=True, text=True, timeout=60
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 T = TypeVar("T")
 
+PATIENCE: Final = 30.0
+"""Seconds: ten times what anything takes here, for a machine that has other work. Who promises less says so."""
 
-def wait_until(true: Callable[[], T], what: str, seconds: float = 10.0) -> T:
+PORTS: Final = range(23_000, 32_768)
+"""Above Asterisk's media (rtp.conf), and below what Linux gives out by itself: connections made meanwhile take none."""
+
+
+def wait_until(true: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
     """Return what `true()` gave as soon as that is true; fail naming `what` when the deadline passes first.
 
     What is to be looked at closer comes from here: asked again, it may have changed.
@@ -24,16 +31,17 @@ def wait_until(true: Callable[[], T], what: str, seconds: float = 10.0) -> T:
 
 
 def free_port(kind: socket.SocketKind) -> int:
-    """Return a loopback port that was free a moment ago."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a loopback port that nobody listens on, and that stays free until somebody asks for that very one."""
+    return next(port for port in random.sample(PORTS, len(PORTS)) if not _is_bound(port, kind))
 
 
 def udp_port_is_bound(port: int) -> bool:
     """Say whether somebody listens there, without sending anything."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    return _is_bound(port, socket.SOCK_DGRAM)
+
+
+def _is_bound(port: int, kind: socket.SocketKind) -> bool:
+    with socket.socket(socket.AF_INET, kind) as probe:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:

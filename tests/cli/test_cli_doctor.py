@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from asterisk_harness.waiting import free_port
 
 from fraudguard.ami.connection import Message
 from fraudguard.cli import findings
@@ -21,17 +22,12 @@ def examined(doctor, *arguments, status=1):
     return {finding["check"]: finding for finding in found}
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture
 def site(fraudguard, tmp_path):
     """With prices and a dialplan; nothing listens on the ports that it names."""
     text = fraudguard.config.read_text()
-    text = text.replace("port = 4573", f"port = {free_port()}").replace("port = 5038", f"port = {free_port()}")
+    text = text.replace("port = 4573", f"port = {free_port(socket.SOCK_STREAM)}")
+    text = text.replace("port = 5038", f"port = {free_port(socket.SOCK_STREAM)}")
     fraudguard.config.write_text(text)
     fraudguard("dialplan", "install", tmp_path / "fraudguard.conf")
     return fraudguard

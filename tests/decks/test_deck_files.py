@@ -156,6 +156,7 @@ def test_spreadsheet_without_the_reader_names_the_extra(tmp_path, monkeypatch):
         ("list.csv.gz", gzip.compress(CSV * 9)[:-12], "is damaged"),
         ("list.zip", zipped(a_csv=CSV)[:40], "is damaged"),
     ],
+    ids=["xlsx", "gz", "zip"],  # the bytes would do, but there is the time of day in them
 )
 def test_damaged_files(tmp_path, name, content, message):
     with pytest.raises(InputError, match=message):
@@ -201,7 +202,7 @@ def test_progress_runs_to_the_end(tmp_path):
 line = st.lists(st.text('0123456789+-.,/ ;"aeEnN€$\t', max_size=8), max_size=5).map(",".join)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     st.one_of(
         st.binary(max_size=300),

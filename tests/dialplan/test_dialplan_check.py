@@ -9,6 +9,7 @@ from fraudguard.dialplan.check import check, judge
 from fraudguard.dialplan.render import digest, render, split_header
 
 SETTINGS = Settings(trunks={"carrier": {"deck": "main"}})
+WHOLE = render(SETTINGS)
 
 BREAKAGES = {
     "an unknown context": ("[fraudguard-fence-rest]", "[evil]\n[fraudguard-fence-rest]", "unknown context evil"),
@@ -148,6 +149,5 @@ def test_any_text_is_judged_without_raising(text):
 
 @given(st.integers(min_value=0), st.integers(min_value=1, max_value=30))
 def test_no_cut_goes_unnoticed(place, length):
-    text = render(SETTINGS)
-    place %= len(text)
-    assert check(text[:place] + text[place + length :], SETTINGS)
+    place %= len(WHOLE)
+    assert check(WHOLE[:place] + WHOLE[place + length :], SETTINGS)

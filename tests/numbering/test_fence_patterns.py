@@ -106,7 +106,7 @@ PLANS = st.builds(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(plan=PLANS, random=st.randoms(use_true_random=False))
 def test_what_the_fence_lets_out_is_domestic(make_national, plan: HomePlan, random: Random) -> None:
     normaliser = Normaliser(plan)

@@ -61,7 +61,7 @@ def hold_together(normaliser: Normaliser, dialled: str) -> None:
         assert isinstance(ours, BadNumber) or ours.kind in refused
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     random=st.randoms(use_true_random=False), home=st.sampled_from(HOMES), code=st.sampled_from(sorted(calling_codes()))
 )
@@ -71,7 +71,7 @@ def test_international_numbers(make_national, random: Random, home: str, code: s
         hold_together(normaliser, f"+{code}{make_national(random, region)}")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(random=st.randoms(use_true_random=False), home=st.sampled_from(HOMES))
 def test_national_numbers(make_national, random: Random, home: str) -> None:
     normaliser = Normaliser(HomePlan(home))
@@ -86,7 +86,7 @@ PLAIN = [
 ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     random=st.randoms(use_true_random=False), home=st.sampled_from(PLAIN), code=st.sampled_from(sorted(calling_codes()))
 )

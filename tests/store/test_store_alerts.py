@@ -65,7 +65,7 @@ async def test_after_an_acknowledgement_it_is_a_new_one(writer, reader):
         await reader.read(lambda c: find_alert(c, 9))
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(st.text(max_size=300), st.integers(1, 5), st.integers(0, FOLD_MILLIS - 1)), min_size=1, max_size=30
