@@ -35,6 +35,7 @@ bench: $(VENV)/.bench-ready
 	$(BIN)/python benchmarks/rates_import.py
 	$(BIN)/python benchmarks/agi_sessions.py
 	$(BIN)/python benchmarks/ami_events.py
+	$(BIN)/python benchmarks/pin_dialogue.py
 	$(BIN)/python benchmarks/guarded_calls.py
 
 # Everything together with a real Asterisk, in containers; starts a Docker engine where none runs (Debian, as root).
@@ -46,7 +47,7 @@ clean:
 
 # Branch coverage: everything, and the rooms that decide.
 COVERAGE := 90
-PURE     := fraudguard/numbering/*,fraudguard/rating/*,fraudguard/policy/*,fraudguard/money.py,fraudguard/clock.py,fraudguard/agi/protocol.py,fraudguard/ledger/*
+PURE     := fraudguard/numbering/*,fraudguard/rating/*,fraudguard/policy/*,fraudguard/money.py,fraudguard/clock.py,fraudguard/agi/protocol.py,fraudguard/ledger/*,fraudguard/pins/*
 
 $(CONFIG): | $(VENV)/.ready
 	$(BIN)/fraudguard --config $@ init --sample

@@ -43,7 +43,7 @@ def test_a_tenant_overrides_only_what_it_names(write):
         ("curency = 'USD'", "curency: unknown key (did you mean currency?)"),
         ("[trunks.main]\ndeck = 'a'\ndail = 'x'", "trunks.main.dail: unknown key (did you mean trunks.main.dial?)"),
         ("[tenants.acme]\nhoem = 'US'", "tenants.acme.hoem: unknown key (did you mean tenants.acme.home?)"),
-        ("[policy]\nzzzz = 1", "policy.zzzz: unknown key (known: lease_seconds, shadow)"),
+        ("[policy]\nzzzz = 1", "policy.zzzz: unknown key (known: grant_reminder_days, lease_seconds, shadow)"),
         ("path = 'x'", "path: unknown key"),
         ("[agi]\nallow = ['nowhere']", "agi.allow: "),
         ("currency = 'dollars'", "currency: "),

@@ -1,13 +1,17 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
+from pin_cases import ASKING, RIGHT, Desk, pin
 from policy_cases import NOW, attempt, rate
 
 from fraudguard.errors import StoreError
 from fraudguard.guard import Guard, judge
 from fraudguard.house import House, Tenancy, UnknownTenantError, UnknownTrunkError
 from fraudguard.numbering import HomePlan, Normaliser
-from fraudguard.policy import Block, PolicyIndex, Reason, Scope, Snapshot
+from fraudguard.pins.digits import Digits
+from fraudguard.policy import Block, Grant, PolicyIndex, Reason, Scope, Snapshot
+from fraudguard.policy.pin import Keyed
 from fraudguard.rating import Deck, PrefixTable
 
 US = Tenancy(Normaliser(HomePlan(service_codes=frozenset({"411"}))), {"411": rate(200_000, prefix="411")})
@@ -148,3 +152,158 @@ async def test_an_error_in_any_room_leaves_no_verdict(room, monkeypatch):
     with pytest.raises(RuntimeError, match=room):
         await Guard(HOUSE, lambda: POLICY, memory).decide(attempt(number="12125550100"))
     assert memory.verdicts == []
+
+
+# --- PINs ---
+
+ABROAD = "011442079460000"
+
+
+class Keypad:
+    def __init__(self, digits=RIGHT, events=None):
+        self.digits = digits
+        self.events = [] if events is None else events
+
+    async def ask(self, *, again):
+        self.events.append("again" if again else "ask")
+        return Digits(self.digits)
+
+    async def refuse(self):
+        self.events.append("refuse")
+
+
+class Asked:
+    """A guard of a desk that asks, with the events in the order in which they happen."""
+
+    def __init__(self, *pins, asking=ASKING, **parts):
+        self.desk = Desk(*(pins or (pin(),)), asking=asking, **parts)
+        self.events = self.desk.events
+        self.memory = Memory()
+        self.guard = Guard(self.desk.house, lambda: self.desk.policy, self, self.desk.asker, new_call=lambda: "c1")
+
+    def record(self, verdict):
+        self.events.append("record")
+        return self.memory.record(verdict)
+
+    async def decide(self, digits=RIGHT, **changes):
+        self.desk.clock.at += 1  # it takes time
+        return await self.guard.decide(attempt(**({"number": ABROAD} | changes)), Keypad(digits, self.events))
+
+
+async def test_a_caller_is_asked_and_the_verdict_is_of_the_moment_when_that_was_over():
+    there = Asked()
+    verdict = await there.decide()
+    assert there.events == ["ask", "note", "verify", "forget", "record"]
+    assert (verdict.reason, verdict.call, verdict.pin.name) == (Reason.OK, "c1", "anna")
+    assert verdict.facts.attempt.at == verdict.facts.keyed.at == NOW + 1
+    assert there.memory.verdicts == [verdict]
+
+
+async def test_the_refusal_is_spoken_when_the_verdict_is_stored():
+    there = Asked()
+    verdict = await there.decide("730264")
+    assert verdict.reason is Reason.PIN_WRONG
+    assert there.events[-2:] == ["record", "refuse"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"number": "911"}, "emergency"),
+        ({"number": "12125550100"}, "ok"),
+        ({"number": "01188216000000"}, "no_rate"),
+        ({"number": "*67"}, "bad_number"),
+        ({"forwarded": True}, "pin_forwarded"),
+        ({"account": "205"}, "pin_required"),
+        ({"tenant": "default"}, "pin_required"),
+    ],
+)
+async def test_who_is_not_asked(changes, reason):
+    there = Asked(pin(accounts=frozenset({"204"})))
+    assert (await there.decide(**changes)).reason == reason
+    assert there.events == ["record"]
+
+
+@pytest.mark.parametrize("without", ["asker", "keypad"])
+async def test_where_nobody_can_be_asked_a_pin_that_is_wanted_is_a_refusal(without):
+    there = Asked()
+    guard = Guard(there.desk.house, lambda: there.desk.policy, there, None if without == "asker" else there.desk.asker)
+    verdict = await guard.decide(attempt(number=ABROAD), None if without == "keypad" else Keypad())
+    assert (verdict.reason, there.events) == (Reason.PIN_REQUIRED, ["record"])
+
+
+@pytest.mark.parametrize(("asks_pin", "events"), [(False, ["record"]), (True, ["ask"])])
+async def test_a_grant_waives_the_pin_unless_it_asks_for_one(asks_pin, events):
+    grant = Grant(1, Scope(), "44", None, None, "fax", "root", 0, asks_pin=asks_pin)
+    there = Asked(pin(), grants=(grant,))
+    assert (await there.decide()).reason is Reason.OK
+    assert there.events[:1] == events
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        ({"blocks": (Block(1, Scope(), "44", "", None, "", "", 0),)}, "blocked"),
+        ({"grants": (Grant(1, Scope(), "44", None, None, "", "", 0),)}, "ok"),
+    ],
+)
+async def test_what_operators_change_while_the_caller_keys_holds(edit, reason):
+    there = Asked()
+    before = there.desk.policy
+
+    async def meanwhile():
+        there.desk.policy = PolicyIndex(Snapshot(decks=before.decks, **edit))
+
+    there.desk.verifier.meanwhile = meanwhile
+    there.desk.verifier.pins = {}
+    assert (await there.decide()).reason == reason
+
+
+async def test_a_pin_shadow_lets_the_call_go_unasked():
+    there = Asked()
+    house = replace(there.desk.house, shadow=frozenset({Reason.PIN_REQUIRED}))
+    guard = Guard(house, lambda: there.desk.policy, there, there.desk.asker)
+    verdict = await guard.decide(attempt(number=ABROAD), Keypad(events=there.events))
+    assert (verdict.reason, verdict.simulated, there.events) == (Reason.OK, (Reason.PIN_REQUIRED,), ["record"])
+
+
+@pytest.mark.parametrize("where", ["note", "verify", "forget", "spent", "record"])
+@pytest.mark.parametrize("failure", [StoreError("full"), KeyError("x"), asyncio.CancelledError()])
+async def test_an_error_anywhere_in_asking_leaves_no_verdict(where, failure):
+    there = Asked(pin(per_day=10**6))
+
+    async def before(what):
+        if what == where:
+            raise failure
+
+    async def meanwhile():
+        await before("verify")
+
+    there.desk.records.before = before
+    there.desk.verifier.meanwhile = meanwhile
+    if where == "record":
+        there.memory.record = lambda _: before("record")
+    with pytest.raises(type(failure)):
+        await there.decide()
+    assert there.memory.verdicts == []
+    assert "refuse" not in there.events
+
+
+async def test_the_next_call_sees_what_the_one_before_may_cost():
+    there = Asked(pin(per_day=600_000))
+    store = there.memory.record
+
+    def record(verdict):
+        there.desk.records.money[1] = 600_000
+        return store(verdict)
+
+    there.memory.record = record
+    verdicts = await asyncio.gather(there.decide(), there.decide())
+    assert [verdict.reason for verdict in verdicts] == [Reason.OK, Reason.PIN_MONEY]
+
+
+def test_a_check_may_suppose_that_a_good_pin_would_be_keyed():
+    there = Asked()
+    supposed = judge(there.desk.house, there.desk.policy, attempt(number=ABROAD), keyed=Keyed(NOW, assumed=True))
+    assert supposed.reason is Reason.OK
+    assert judge(there.desk.house, there.desk.policy, attempt(number=ABROAD)).reason is Reason.PIN_REQUIRED

@@ -12,12 +12,12 @@ from fraudguard.clock import Millis
 from fraudguard.config import QuietHours, Route, Settings
 from fraudguard.errors import ConfigError
 from fraudguard.policy.alert import SEVERITY, Severity
-from fraudguard.policy.records import DEFAULT_TENANT, Reason
+from fraudguard.policy.records import DEFAULT_TENANT, QUIET, Reason
 
 DEFAULT_CHANNEL: Final = "log"
 """The channel there is when none is configured."""
 
-KINDS: Final = frozenset({*map(str, SEVERITY), *(str(reason) for reason in Reason)} - {Reason.OK, Reason.EMERGENCY})
+KINDS: Final = frozenset({*map(str, SEVERITY), *map(str, Reason)} - {Reason.OK, Reason.EMERGENCY} - QUIET)
 """Every kind that an alert can have."""
 
 _RANKS: Final = {severity.value: rank for rank, severity in enumerate(Severity)}

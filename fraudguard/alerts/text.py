@@ -28,6 +28,12 @@ HEADLINES: Final[Mapping[str, str]] = {
     Reason.BLOCKED: "refused, blocked",
     Reason.NO_RATE: "refused, no price",
     Reason.OVER_LIMIT: "refused, dearer than the limit",
+    Reason.PIN_FORWARDED: "refused, forwarded and nobody could key a PIN",
+    Reason.PIN_REQUIRED: "refused, there is no PIN to key",
+    Reason.PIN_TIME: "refused, the PIN is not good now",
+    Reason.PIN_REGION: "refused, the PIN is not good for this number",
+    Reason.PIN_PRICE: "refused, dearer than the PIN may call",
+    Reason.PIN_MONEY: "refused, the PIN's money of the day is spent",
     Reason.UNDECIDED: "refused, no rule decided",
     AlertKind.UNGUARDED_CALL: "call past the guard",
     AlertKind.CDR_DISAGREEMENT: "Asterisk counted other seconds",
@@ -38,11 +44,15 @@ HEADLINES: Final[Mapping[str, str]] = {
     AlertKind.AMI_ABSENT: "no link to Asterisk yet",
     AlertKind.STORE_FAILED: "the database could not be written",
     AlertKind.AMI_OVERFLOW: "events of Asterisk were dropped",
+    AlertKind.PIN_FAILURES: "wrong PINs",
+    AlertKind.PIN_LOCKED_OUT: "locked after too many wrong PINs",
+    AlertKind.PIN_DURESS: "DURESS: a PIN was keyed under threat",
+    AlertKind.GRANT_EXPIRING: "a grant ends soon",
     AlertKind.TEST: "test message",
 }
 """What happened, by kind. Kinds not listed are told by their name."""
 
-_ATTEMPTS: Final = frozenset(map(str, Reason))
+_ATTEMPTS: Final = frozenset({*map(str, Reason), AlertKind.PIN_DURESS})
 
 
 def render(delivery: Delivery, currency: str) -> Message:
@@ -154,7 +164,7 @@ def _facts(delivery: Delivery, currency: str) -> list[tuple[str, str]]:
         ("Tenant", alert.tenant),
         ("Source address", alert.source),
         ("Trunk", alert.trunk),
-        ("Reason", alert.reason),
+        ("Reason", "" if "reason" in alert.details else alert.reason),
     ]
     whole = alert.kind in _ATTEMPTS
     told = [(name, value or "none known") for name, value in facts if value or whole]

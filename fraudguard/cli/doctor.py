@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,17 +29,22 @@ from fraudguard.house import build_house
     show_default=True,
     help="Where the generated dialplan is.",
 )
+@click.option(
+    "--sounds",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where Asterisk's sounds are. [default: where Debian and Asterisk put them]",
+)
 @json_option
 @click.pass_context
-def doctor(context: click.Context, dialplan: Path, as_json: bool) -> None:
+def doctor(context: click.Context, dialplan: Path, sounds: Path | None, as_json: bool) -> None:
     """Look whether everything is in place, and say what to do where it is not.
 
-    It reads the configuration, the database, the price lists and the dialplan, asks the running service, and logs in
-    to each configured Asterisk as the service does. It changes nothing. Exit status 1 when a fault was found; a
-    warning is none.
+    It reads the configuration, the database, the price lists, the PINs, the dialplan and the sounds, asks the running
+    service, and logs in to each configured Asterisk as the service does. It changes nothing. Exit status 1 when a
+    fault was found; a warning is none.
     """
     app: App = context.obj
-    found = list(_all(app, dialplan))
+    found = list(_all(app, dialplan, findings.SOUNDS if sounds is None else (sounds,)))
     if as_json:
         print_json([{"check": f.check, "grade": f.grade.value, "what": f.what, "fix": f.fix} for f in found])
     else:
@@ -47,7 +52,7 @@ def doctor(context: click.Context, dialplan: Path, as_json: bool) -> None:
     context.exit(1 if any(f.grade is Grade.FAULT for f in found) else 0)
 
 
-def _all(app: App, dialplan: Path) -> Iterator[Finding]:
+def _all(app: App, dialplan: Path, sounds: Sequence[Path]) -> Iterator[Finding]:
     try:
         settings = app.settings
         build_house(settings)
@@ -57,6 +62,10 @@ def _all(app: App, dialplan: Path) -> Iterator[Finding]:
     yield findings.ok("configuration", f"{app.config_path} can be used")
     yield from findings.database(app)
     yield from findings.price_lists(app)
+    with _without_log():
+        keyed = list(findings.pins(app))
+    yield from keyed
+    yield from findings.prompts(settings, sounds)
     yield from findings.dialplan(settings, dialplan)
     yield from findings.service(settings)
     if manager.own(settings) is None:

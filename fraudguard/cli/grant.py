@@ -7,7 +7,7 @@ from functools import partial
 
 import rich_click as click
 
-from fraudguard.alerts.ways import can_be_granted, refusal_of_grant
+from fraudguard.alerts.ways import can_be_granted, is_for_want_of_a_pin, refusal_of_grant
 from fraudguard.cli.app import IDENTIFIER, App, examples, json_option, scope_options
 from fraudguard.cli.lasting import lasting_options, parse_prefix, print_lasting, show_prefix, show_until
 from fraudguard.errors import InputError
@@ -20,19 +20,21 @@ from fraudguard.store.alerts import find_alert
 
 @click.group()
 def grant() -> None:
-    """Lasting permissions: destinations that may cost more than the limit."""
+    """Lasting permissions: destinations that may cost more than the limit, and are called without a PIN."""
 
 
 @grant.command(
     epilog=examples(
         "grant add +8821 --account 204 --max-price 5.00 --until 2026-12-31 --reason 'ship at sea'",
-        "grant add +53 --tenant acme --max-price 0.90",
+        "grant add +44207946 --account fax1 --max-price 0.10 --until 2026-12-31 --reason 'fax to London'",
+        "grant add +53 --tenant acme --max-price 0.90 --ask-pin",
         "grant add --from-alert 12 --until 2026-12-31",
     )
 )
 @click.argument("prefix", default="")
 @scope_options
 @click.option("--max-price", metavar="AMOUNT", help="The dearest per-minute price and connect fee it permits.")
+@click.option("--ask-pin", is_flag=True, help="Lift the limit only: a PIN is asked for as ever.")
 @click.option("--from-alert", type=IDENTIFIER, metavar="ID", help="Permit exactly what the alert ID was about.")
 @lasting_options
 @click.pass_obj
@@ -42,14 +44,18 @@ def add(
     tenant: str | None,
     account: str | None,
     max_price: str | None,
+    ask_pin: bool,
     from_alert: int | None,
     until: str | None,
     reason: str,
 ) -> None:
-    """Permit calls to PREFIX (E.164, such as +8821) above the limit, for one scope.
+    """Permit calls to PREFIX (E.164, such as +8821) above the limit and without a PIN, for one scope.
 
     Without PREFIX any number; then a tenant or an account must be named. Without --max-price any known price
-    is permitted. A grant lifts the limit only: blocks outrank it, and a number without a price stays refused.
+    is permitted. Blocks outrank a grant, and a number without a price stays refused.
+
+    Calls that a grant reaches need no PIN: so fax machines, alarm panels and forwarded calls get through, where nobody
+    could key one. With --ask-pin they need one nevertheless.
 
     With --from-alert: the account that was refused, the number that it dialled, up to the price it had.
     """
@@ -61,6 +67,12 @@ def add(
                 fix="leave PREFIX, --tenant, --account and --max-price out; --until and --reason are yours",
             )
         refused = app.read(partial(_grantable, alert_id=from_alert))
+        if ask_pin and is_for_want_of_a_pin(refused):
+            raise InputError(
+                f"alert {from_alert} is {refused.kind}: what it was refused for is a PIN",
+                where="--ask-pin",
+                fix="leave it out: such a grant would be no help",
+            )
         prefix, tenant, account = refused.number or "", refused.tenant, refused.account
         max_price = format_amount(max(refused.per_minute or 0, refused.connect_fee or 0))
         reason = reason or f"alert {from_alert}"
@@ -84,6 +96,7 @@ def add(
         reason=reason,
         author=app.author,
         now=app.clock.now(),
+        asks_pin=ask_pin,
     )
     added = app.write(add_grant)
     click.echo(f"grant {added.id}: {_sentence(added, app.settings.currency)}")
@@ -94,7 +107,13 @@ def add(
 @click.pass_obj
 def list_(app: App, as_json: bool) -> None:
     """Show the grants that were not removed, the expired ones too."""
-    print_lasting(app, app.read(policies.list_grants), ("max price", "max_price", _highest), as_json=as_json)
+    print_lasting(
+        app,
+        app.read(policies.list_grants),
+        ("max price", "max_price", _highest),
+        ("asks PIN", "asks_pin", lambda entry: entry.asks_pin),
+        as_json=as_json,
+    )
 
 
 @grant.command(epilog=examples("grant remove 7"))
@@ -121,4 +140,5 @@ def _highest(entry: Grant) -> str | None:
 
 def _sentence(entry: Grant, currency: str) -> str:
     price = "at any known price" if entry.highest is None else f"up to {format_amount(entry.highest)} {currency}"
-    return f"{show_prefix(entry.prefix)} {price} ({entry.scope}){show_until(entry)}"
+    pin = "a PIN is asked for as ever" if entry.asks_pin else "no PIN is asked for"
+    return f"{show_prefix(entry.prefix)} {price} ({entry.scope}){show_until(entry)}; {pin}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import rich_click as click
 
@@ -15,6 +15,7 @@ from fraudguard.rating.prefixes import MAX_DIGITS
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _Entry = TypeVar("_Entry", Grant, Block)
+_Own: TypeAlias = tuple[str, str, Callable[[_Entry], str | bool | None]]
 
 
 def lasting_options(command: _Command) -> _Command:
@@ -49,29 +50,28 @@ def show_until(entry: Grant | Block) -> str:
     return "" if entry.until is None else f", until {format_instant(entry.until)}"
 
 
-def print_lasting(
-    app: App, entries: Sequence[_Entry], own: tuple[str, str, Callable[[_Entry], str | None]], *, as_json: bool
-) -> None:
-    """Print grants or blocks; `own` is the one field they do not share: table heading, JSON key, and its text."""
-    heading, key, text = own
+def print_lasting(app: App, entries: Sequence[_Entry], *own: _Own[_Entry], as_json: bool) -> None:
+    """Print grants or blocks; `own` are the fields they do not share: table heading, JSON key, and its value."""
     now = app.clock.now()
     if as_json:
-        print_json([_document(entry, now) | {key: text(entry)} for entry in entries])
+        print_json([_document(entry, now) | {key: value(entry) for _, key, value in own} for entry in entries])
         return
-    rows = [
-        (
-            entry.id,
-            entry.scope,
-            show_prefix(entry.prefix),
-            text(entry) or "any",
-            show_instant(entry.until) + (" (expired)" if _expired(entry, now) else ""),
-            entry.reason,
-            entry.author,
-            show_instant(entry.created),
-        )
-        for entry in entries
+    headings = ["id", "scope", "prefix", *(column[0] for column in own), "until", "reason", "author", "added"]
+    rows = [_row(entry, [value(entry) for _, _, value in own], now) for entry in entries]
+    print_table(headings, rows, empty="none")
+
+
+def _row(entry: Grant | Block, values: Sequence[str | bool | None], now: int) -> list[object]:
+    return [
+        entry.id,
+        entry.scope,
+        show_prefix(entry.prefix),
+        *(("yes" if value else "no") if isinstance(value, bool) else value or "any" for value in values),
+        show_instant(entry.until) + (" (expired)" if _expired(entry, now) else ""),
+        entry.reason,
+        entry.author,
+        show_instant(entry.created),
     ]
-    print_table(("id", "scope", "prefix", heading, "until", "reason", "author", "added"), rows, empty="none")
 
 
 def _document(entry: Grant | Block, now: int) -> dict[str, object]:

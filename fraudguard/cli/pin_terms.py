@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import rich_click as click
 from phonenumbers import SUPPORTED_REGIONS
 
-from fraudguard.agi.outbound import MAX_TEXT
+from fraudguard.agi.protocol import MAX_TEXT
 from fraudguard.cli.app import printable, show_instant, show_money
 from fraudguard.cli.lasting import parse_prefix
 from fraudguard.clock import Millis, format_instant, parse_instant

@@ -164,6 +164,7 @@ class Policy(_Section):
 
     lease_seconds: int = Field(default=7200, ge=30, le=86_400)  # the longest an allowed call may live
     shadow: tuple[ShadowRule, ...] = ()  # rules that only simulate
+    grant_reminder_days: int = Field(default=7, ge=0, le=365)  # an alert so long before a grant ends; 0: none
 
 
 class DialplanSettings(_Section):

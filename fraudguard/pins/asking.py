@@ -18,7 +18,7 @@ from fraudguard.pins.digits import Digits
 from fraudguard.pins.guessing import Failure, Guesses
 from fraudguard.pins.keypad import HungUpError, Keypad
 from fraudguard.pins.notices import told
-from fraudguard.policy import Attempt, Facts, PolicyIndex, Reason
+from fraudguard.policy import Attempt, Facts, PolicyIndex, Reason, rules
 from fraudguard.policy.alert import NewAlert
 from fraudguard.policy.index import without_port
 from fraudguard.policy.pin import Keyed, Pin
@@ -85,7 +85,7 @@ class PinAsker:
         self._clock = clock
         self._alert = alert
         self._remembered: dict[_Device, tuple[Millis, int]] = {}
-        # What is being looked at counts as failed: looked at all at once, a crowd of honest callers would be locked out.
+        # What is looked at counts as failed: all at once, a crowd of honest callers would be locked out.
         self._slots = asyncio.Semaphore(SLOTS)
         self._waiting = 0
         # One for all: a commit takes milliseconds, and of two calls by one PIN the second must see the first's lease.
@@ -99,17 +99,31 @@ class PinAsker:
         """
         asking = self._house.tenancy_of(facts.attempt.tenant).asking
         pin = self._recall(facts)
-        keyed = Keyed(self._clock.now(), pin) if pin else await self._dialogue(facts, asking, keypad)
-        if keyed.pin is None or keyed.refusal:
+        if pin is not None:
+            async with self._holding(Keyed(self._clock.now(), pin), facts) as keyed:
+                if self._helps(keyed, facts):  # else the caller may have another that does
+                    yield keyed
+                    return
+        async with self._holding(await self._dialogue(facts, asking, keypad), facts) as keyed:
+            if asking.remember_millis and keyed.pin is not None and self._helps(keyed, facts):
+                self._remember(facts, keyed.pin, keyed.at + asking.remember_millis)
             yield keyed
-            return
-        self._remember(facts, keyed.pin, asking.remember_millis)
-        if keyed.pin.terms.per_day is None:
+
+    @asynccontextmanager
+    async def _holding(self, keyed: Keyed, facts: Facts) -> AsyncIterator[Keyed]:
+        """Hold what the PIN may spend, where it may not spend without end."""
+        if keyed.pin is None or keyed.refusal or keyed.pin.terms.per_day is None:
             yield keyed
             return
         async with self._purse:
             since = _midnight(keyed.at, facts)
             yield replace(keyed, spent=await self._records.spent(keyed.pin.id, since))
+
+    def _helps(self, keyed: Keyed, facts: Facts) -> bool:
+        """Say whether the call goes by what was keyed."""
+        attempt = replace(facts.attempt, at=keyed.at)
+        verdict = rules.decide(replace(facts, attempt=attempt, keyed=keyed), "", 1, self._house.shadow)
+        return verdict.allowed
 
     async def _dialogue(self, facts: Facts, asking: Asking, keypad: Keypad) -> Keyed:
         pin, refusal, tries = None, Reason.PIN_TIMEOUT.value, 0
@@ -168,12 +182,14 @@ class PinAsker:
         until, pin_id = self._remembered.get(device, (0, 0)) if device else (0, 0)
         return self._policy().pin(pin_id) if facts.attempt.at < until else None
 
-    def _remember(self, facts: Facts, pin: Pin, millis: Millis) -> None:
+    def _remember(self, facts: Facts, pin: Pin, until: Millis) -> None:
         device = _device(facts)
-        if millis and device and device not in self._remembered:  # from when it was keyed, not from the last call
-            if len(self._remembered) >= MAX_REMEMBERED:
-                del self._remembered[next(iter(self._remembered))]
-            self._remembered[device] = (facts.attempt.at + millis, pin.id)
+        if device is None:
+            return
+        self._remembered.pop(device, None)  # so that the oldest come first
+        if len(self._remembered) >= MAX_REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+        self._remembered[device] = (until, pin.id)
 
 
 _Device = tuple[str, str, str, str]
@@ -190,5 +206,6 @@ def _device(facts: Facts) -> _Device | None:
 
 def _midnight(at: Millis, facts: Facts) -> Millis:
     """Return when the day of the tenant's began."""
-    day = datetime.fromtimestamp(at / 1000, tz=facts.zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    # Where the clock goes back at midnight there are two of them: the first.
+    day = datetime.fromtimestamp(at / 1000, tz=facts.zone).replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     return int(day.timestamp() * 1000)

@@ -118,14 +118,18 @@ class PolicyIndex:
         return limits.get((tenant, account)) or limits.get((tenant, None)) or limits.get((None, None)) or _NO_LIMIT_SET
 
     def _grant_for(self, attempt: Attempt, digits: str, rate: Rate | None) -> Grant | None:
+        asks: Grant | None = None
         too_low: Grant | None = None
         for grant in self._grants.matching(digits):
             if not _applies(grant.scope, grant.until, attempt):
                 continue
-            if rate is None or reaches(grant, rate):
+            if rate is not None and not reaches(grant, rate):
+                too_low = too_low or grant
+            elif grant.asks_pin:
+                asks = asks or grant
+            else:
                 return grant
-            too_low = too_low or grant
-        return too_low  # not enough, but the operator wants to see in `check` that it was found
+        return asks or too_low  # too low is not enough, but the operator wants to see in `check` that it was found
 
     def _block_for(self, attempt: Attempt, digits: str) -> Block | None:
         for block in self._blocks.matching(digits):

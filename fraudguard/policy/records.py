@@ -163,7 +163,7 @@ class Facts:
 
     `number` is what the dialled digits mean, `rate` the price of its longest prefix on this trunk,
     `limit` the narrowest that applies, `block` the first that matches, `grant` the first that reaches the
-    price, or else the first that would if it reached so high. `asks` says that such a number wants a PIN, `keyed`
+    price (rather one that needs no PIN), or else the first that would if it reached so high. `asks` says that such a number wants a PIN, `keyed`
     what came of asking for one (None: nobody was asked yet), `zone` is the tenant's time.
     """
 

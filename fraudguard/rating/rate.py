@@ -59,7 +59,8 @@ def affordable_seconds(rate: Rate, money: Micros) -> int:
     left = money - rate.connect_fee
     if left < 0 or cost(rate, 1) > money:
         return 0
-    paid = LONGEST_SECONDS if rate.per_minute == 0 else left * 60 // rate.per_minute
-    if paid >= LONGEST_SECONDS:
+    if rate.per_minute == 0:
         return LONGEST_SECONDS
-    return max(1, paid // rate.increment_seconds * rate.increment_seconds - 1)
+    increment = rate.increment_seconds
+    paid = left * 60 // rate.per_minute // increment * increment
+    return min(max(1, paid - 1), LONGEST_SECONDS)

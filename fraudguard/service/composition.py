@@ -45,6 +45,7 @@ from fraudguard.service.owner import sole_owner
 from fraudguard.service.pins import pin_asking
 from fraudguard.store import Reader, Writer, migrate_database, open_reader, open_writer
 from fraudguard.store.outbox import OutboxStore, Terms
+from fraudguard.store.reminders import remind_hourly
 from fraudguard.store.retention import prune_hourly
 from fraudguard.store.snapshots import SnapshotSource
 from fraudguard.store.verdicts import VerdictLog
@@ -108,6 +109,9 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
         server = await stack.enter_async_context(_answering(settings, clock, house, guard))
         pruning = prune_hourly(writer, settings.retention, clock, pruned=_tell_pruned, failed=meter.store.failed)
         background(stack, pruning, "retention")
+        days = settings.policy.grant_reminder_days
+        reminding = remind_hourly(writer, days, clock, reminded=lambda _: outbox.wake(), failed=meter.store.failed)
+        background(stack, reminding, "grant reminders")
 
         sources = Sources(
             meter,
@@ -180,7 +184,7 @@ class _Policy:
             limits=len(snapshot.limits),
             grants=len(snapshot.grants),
             blocks=len(snapshot.blocks),
-            pins=len(snapshot.pins),
+            people=len({(pin.tenant, pin.name) for pin in snapshot.pins}),  # with a PIN; under that name it is redacted
         )
 
     def not_swapped(self, error: Exception) -> None:

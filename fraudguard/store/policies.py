@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
 from fraudguard.clock import Millis, format_instant
@@ -12,7 +13,7 @@ from fraudguard.policy.records import Block, Grant, Limit, Scope
 from fraudguard.store.database import Writer
 from fraudguard.store.edits import note_edit
 
-_GRANT_COLUMNS = "id, tenant, account, prefix, highest, until, reason, author, created_at"
+GRANT_COLUMNS = "id, tenant, account, prefix, highest, until, reason, author, created_at, asks_pin"
 _BLOCK_COLUMNS = "id, tenant, account, prefix, source, until, reason, author, created_at"
 
 
@@ -24,8 +25,15 @@ def list_limits(connection: sqlite3.Connection) -> tuple[Limit, ...]:
 
 def list_grants(connection: sqlite3.Connection) -> tuple[Grant, ...]:
     """Return the grants that were not removed, expired ones too, oldest first."""
-    rows = connection.execute(f"SELECT {_GRANT_COLUMNS} FROM grants WHERE removed_at IS NULL ORDER BY id")  # noqa: S608
-    return tuple(Grant(id_, Scope(tenant, account), *rest) for id_, tenant, account, *rest in rows)
+    rows = connection.execute(f"SELECT {GRANT_COLUMNS} FROM grants WHERE removed_at IS NULL ORDER BY id")  # noqa: S608
+    return tuple(map(read_grant, rows))
+
+
+def read_grant(row: Sequence[Any]) -> Grant:
+    """Make a Grant of a row of GRANT_COLUMNS."""
+    id_, tenant, account, prefix, highest, until, reason, author, created, asks_pin = row
+    scope = Scope(tenant, account)
+    return Grant(id_, scope, prefix, highest, until, reason, author, created, bool(asks_pin))
 
 
 def list_blocks(connection: sqlite3.Connection) -> tuple[Block, ...]:
@@ -73,6 +81,7 @@ async def add_grant(
     reason: str,
     author: str,
     now: Millis,
+    asks_pin: bool = False,
 ) -> Grant:
     """Store a new grant and return it with its id; the fields are those of Grant. Raises StoreError."""
 
@@ -80,13 +89,14 @@ async def add_grant(
         values = (prefix, highest, until, reason, author, now)
         id_ = _insert(
             connection,
-            "INSERT INTO grants (tenant, account, prefix, highest, until, reason, author, created_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (scope.tenant, scope.account, *values),
+            "INSERT INTO grants (tenant, account, prefix, highest, until, reason, author, created_at, asks_pin)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (scope.tenant, scope.account, *values, asks_pin),
         )
         price = "any price" if highest is None else f"up to {format_amount(highest)}"
-        note_edit(connection, "grant", f"added {id_}: {scope}, +{prefix or '*'}, {price}, {_end(until)}", author, now)
-        return Grant(id_, scope, *values)
+        what = f"added {id_}: {scope}, +{prefix or '*'}, {price}, {_end(until)}{', asks for a PIN' * asks_pin}"
+        note_edit(connection, "grant", what, author, now)
+        return Grant(id_, scope, *values, asks_pin=asks_pin)
 
     return await writer.transaction(edit)
 

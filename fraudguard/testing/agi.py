@@ -190,7 +190,7 @@ class AgiCall:
                         f"Usage: {name}",
                         "520 End of proper usage.",
                     )
-                elif alive and self._hangs_up_now():
+                elif self._hangs_up_now() and alive:
                     yield FAILED
                 else:
                     yield handler(self, given)
@@ -230,7 +230,7 @@ class AgiCall:
         return f"200 result={digits[:most]}" + ("" if finished else " (timeout)")
 
     def _stream_file(self, given: Sequence[str]) -> str:
-        return "200 result=0 endpos=0" if given[0] in self._channel.missing else "200 result=0 endpos=8000"
+        return f"{FAILED} endpos=0" if given[0] in self._channel.missing else "200 result=0 endpos=8000"
 
     def _hang_up(self, given: Sequence[str]) -> str:
         del given  # there is one channel

@@ -94,11 +94,135 @@ def test_a_message_sent_again_is_the_same_and_others_are_not():
             "grant add +88216000 --tenant acme --account 'a'\"'\"'b; rm -rf /' --max-price 4.00",
         ),
         ({"account": "a\ufffd"}, "attempts --refused"),
+        ({"kind": "pin_forwarded"}, "grant add +88216000 --tenant acme --account 204 --max-price 4.00"),
+        (
+            {"kind": "pin_forwarded", "per_minute": None, "connect_fee": None, "account": ""},
+            "grant add +88216000 --tenant acme --max-price 0.00",
+        ),
+        ({"kind": "pin_forwarded", "account": "a\ufffd"}, "attempts --refused"),
+        ({"kind": "pin_region", "details": {"pin": "Ann Smith"}}, "pin show --tenant acme 'Ann Smith'"),
+        ({"kind": "pin_price", "details": {"pin": "-x"}}, "pin show --tenant acme -- -x"),
+        ({"kind": "pin_money", "details": {"pin": "Ann"}, "tenant": ""}, "pin show Ann"),
+        ({"kind": "pin_time", "details": {"pin": "a\ufffd"}}, "pin list"),
+        ({"kind": "pin_failures", "account": ""}, "attempts --refused"),
+        ({"kind": "pin_locked_out"}, "pin locks"),
+        ({"kind": "grant_expiring", "details": {"until": "soon"}}, "grant list"),
     ],
 )
 def test_the_way_out_fits_the_kind_and_the_texts(changes, command):
     (way,) = ways_to_allow(alert(**changes))
     assert way.command.startswith(f"fraudguard {command}")
+
+
+def commands(ways):
+    return [way.command.removeprefix("fraudguard ") for way in ways]
+
+
+def test_a_missing_pin_is_got_over_by_a_pin_or_a_grant():
+    wanting = alert(kind="pin_required")
+    assert commands(ways_to_allow(wanting)) == [
+        "pin add NAME --tenant acme",
+        "grant add +88216000 --tenant acme --account 204 --max-price 4.00",
+    ]
+    untypeable = alert(kind="pin_required", tenant="a\ufffd")
+    assert commands(ways_to_allow(untypeable)) == ["pin add NAME", "attempts --refused"]
+    short = ways_to_allow(alert(kind="pin_forwarded", number="411"))
+    assert ("pin.ask" in short[0].what, short[0].command) == (True, "")
+
+
+def test_whoever_keyed_a_wrong_pin_is_looked_at_before_they_are_unlocked():
+    wrong = alert(kind="pin_failures", number=None, details={"counted": "account 204", "failures": "3"})
+    assert commands(ways_to_allow(wrong)) == [
+        "attempts --tenant acme --account 204",
+        "pin unlock --tenant acme --account 204",
+    ]
+    assert commands(ways_to_stop(wrong)) == [
+        "block add --source 198.51.100.7",
+        "block add --tenant acme --account 204",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("locked", "changes", "unlock"),
+    [
+        ("account 204", {}, ["pin unlock --tenant acme --account 204"]),
+        ("source 198.51.100.7", {}, ["pin unlock --source 198.51.100.7"]),
+        ("source 2001:db8::7", {"source": "[2001:db8::7]:5060"}, ["pin unlock --source 2001:db8::7"]),
+        ("tenant acme", {}, ["pin unlock --tenant acme"]),
+        ("account ", {"account": ""}, []),
+        ("account a\ufffd", {"account": "a\ufffd"}, []),
+        ("source ?", {"source": "?"}, []),
+    ],
+)
+def test_what_is_locked_is_what_would_be_unlocked(locked, changes, unlock):
+    told = alert(kind="pin_locked_out", details={"locked": locked, "failures": "6"}, **changes)
+    assert commands(ways_to_allow(told)) == ["pin locks", *unlock]
+
+
+def test_a_pin_that_is_used_for_what_it_is_not_good_for_can_be_revoked():
+    wrong = alert(kind="pin_region", details={"pin": "Ann Smith"})
+    assert commands(ways_to_stop(wrong))[-1] == "pin revoke --tenant acme 'Ann Smith'"
+
+
+def test_nothing_that_would_be_noticed_is_proposed_under_duress():
+    told = message(told=alert(kind="pin_duress", severity="critical", destination=None, details={"pin": "Ann Smith"}))
+    assert told.subject.startswith("[fraudguard] critical: DURESS: a PIN was keyed under threat: account 204 of acme")
+    assert (told.document["allow"], told.document["stop"]) == ([], [])
+    for fact in ("Ann Smith", "Call the police", "another", "Destination:    none known"):
+        assert fact in told.text, fact
+    assert [line for line in told.text.splitlines() if line.startswith("  fraudguard")] == [
+        "  fraudguard alerts ack 12"
+    ]
+
+
+EXPIRING = {
+    "grant": "7",
+    "until": "2027-01-20T08:00:00+00:00",
+    "added": "2027-01-10T08:00:00+00:00",
+    "max_price": "0.10",
+    "asks_pin": "no",
+    "reason": "fax to London",
+    "author": "eve",
+}
+RENEWED = "--until 2027-01-30T08:00:00+00:00 --reason 'fax to London'"
+ATTEMPT = ("source", "trunk", "dialled", "destination", "per_minute", "connect_fee", "highest", "limit_scope", "call")
+
+
+def expiring(**changes):
+    nothing = {name: None if name[0] in "dphcl" and name not in ("dialled", "call") else "" for name in ATTEMPT}
+    fields = {"severity": "notice", "number": "+44207946", "details": EXPIRING, "reason": "grant_expiring"}
+    return alert(kind="grant_expiring", **(nothing | fields | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "command"),
+    [
+        ({}, f"grant add +44207946 --tenant acme --account 204 --max-price 0.10 {RENEWED}"),
+        (
+            {"details": EXPIRING | {"max_price": "any", "asks_pin": "yes"}, "tenant": "", "account": ""},
+            f"grant add +44207946 --ask-pin {RENEWED}",
+        ),
+        ({"number": None}, f"grant add --tenant acme --account 204 --max-price 0.10 {RENEWED}"),
+        (
+            {"details": EXPIRING | {"reason": "a\ufffd"}},
+            f"grant add +44207946 --tenant acme --account 204 --max-price 0.10 {RENEWED.partition(' --reason')[0]}",
+        ),
+        ({"details": EXPIRING | {"until": "9998-01-20T08:00:00+00:00"}}, "grant list"),
+        ({"details": EXPIRING | {"max_price": ""}}, "grant list"),
+        ({"account": "a\ufffd"}, "grant list"),
+    ],
+)
+def test_a_grant_that_ends_is_added_again_for_as_long(changes, command):
+    assert commands(ways_to_allow(expiring(**changes))) == [command]
+    assert ways_to_stop(expiring(**changes)) == ()
+
+
+def test_the_message_of_a_grant_that_ends_says_which_and_when():
+    told = message(told=expiring())
+    assert told.subject == "[fraudguard] notice: a grant ends soon: account 204 of acme, +44207946"
+    for line in ("Grant:          7", "Until:          2027-01-20T08:00:00+00:00", "Reason:         fax to London"):
+        assert line in told.text.splitlines()
+    assert "grant_expiring" not in told.text
 
 
 @pytest.mark.parametrize(
@@ -112,8 +236,11 @@ HOSTILE = st.text(
     st.characters() | st.sampled_from("\r\n\t\x00\x1b\u202e\u2028'\"$`;&|<>\\ -\ufffd\udcff"), max_size=40
 )
 
+HOSTILE_KINDS = ["over_limit", "bad_number", "blocked", "unguarded_call", "pin_forwarded", "pin_required", "pin_region"]
+HOSTILE_KINDS += ["pin_failures", "pin_locked_out", "pin_duress", "grant_expiring"]
 
-@given(HOSTILE, HOSTILE, HOSTILE, HOSTILE, st.sampled_from(["over_limit", "bad_number", "blocked", "unguarded_call"]))
+
+@given(HOSTILE, HOSTILE, HOSTILE, HOSTILE, st.sampled_from(HOSTILE_KINDS))
 def test_hostile_texts_stay_one_line_and_one_word(dialled, account, source, number, kind):
     hostile = alert(
         kind=kind,
@@ -122,7 +249,7 @@ def test_hostile_texts_stay_one_line_and_one_word(dialled, account, source, numb
         source=source,
         number=number,
         destination=dialled,
-        details={dialled: source},
+        details={dialled: source, "pin": account, "locked": f"{dialled} {source}"},
     )
     told = message(told=hostile, target=number, origin=source)
     assert told.subject.isprintable()

@@ -1,4 +1,7 @@
-"""The real service: started with the command line, configured and operated with it too."""
+"""The real service: started with the command line, configured and operated with it too.
+
+Only `run` is a process of its own: the other commands run here, without the second that an interpreter takes to start.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
+
 from asterisk_harness.waiting import wait_until
+from fraudguard.cli import cli
 
 FRAUDGUARD = Path(sys.executable).with_name("fraudguard")
 
@@ -55,9 +63,19 @@ port = {port}
 secret_file = "ami.secret"
 """
 
-# Prices a minute: at home 0.01, Britain 0.02, Cuba 0.80, satellites 9.50; nothing else has a price.
-RATES = "prefix,destination,price\n1,United States,0.01\n44,United Kingdom,0.02\n53,Cuba,0.80\n8821,Satellite,9.50\n"
+# Prices a minute: at home 0.01, Britain 0.02, France 0.03, Cuba 0.80, satellites 9.50; nothing else has a price.
+RATES = """prefix,destination,price
+1,United States,0.01
+44,United Kingdom,0.02
+33,France,0.03
+53,Cuba,0.80
+8821,Satellite,9.50
+"""
 DEAR_RATES = "prefix,destination,price\n1,United States,0.01\n44,United Kingdom,0.50\n"
+
+
+# Commands print to the process's own standard output, and find their configuration in its working directory.
+_one_command = threading.Lock()
 
 
 class Service:
@@ -94,6 +112,11 @@ class Service:
         (self._folder / "ami.secret").write_text(secret)
 
     @property
+    def folder(self) -> Path:
+        """Where its configuration, database, secrets and log are."""
+        return self._folder
+
+    @property
     def log(self) -> str:
         """What the service has logged, over restarts."""
         file = self._folder / "log"
@@ -106,10 +129,9 @@ class Service:
 
     def cli(self, *arguments: str) -> str:
         """Run one command and return what it printed."""
-        done = subprocess.run(
-            [FRAUDGUARD, *arguments], cwd=self._folder, check=False, capture_output=True, text=True, timeout=60
-        )
-        assert done.returncode == 0, done.stderr
+        with _one_command, chdir(self._folder):
+            done = CliRunner().invoke(cli, arguments, catch_exceptions=False, standalone_mode=False)
+        assert done.return_value in (None, 0), done.output
         return done.stdout
 
     def read(self, *arguments: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -83,11 +84,10 @@ class Phones:
     def __init__(self, asterisk_port: int, folder: Path) -> None:
         self._target = f"127.0.0.1:{asterisk_port}"
         self._folder = folder
-        self._runs = 0
+        self._runs = itertools.count(1)  # calls are placed by several threads
 
     def _next_folder(self) -> Path:
-        self._runs += 1
-        return self._folder / f"run{self._runs}"
+        return self._folder / f"run{next(self._runs)}"
 
     @contextmanager
     def calling(self, number: str, *, phone: str = "alice") -> Iterator[None]:

@@ -130,7 +130,8 @@ def test_a_grant_of_an_alert_is_exactly_what_was_refused(fraudguard):
     refuse(fraudguard)
     fraudguard("alerts", "ack", 1)  # it may be acknowledged before
     assert fraudguard("grant", "add", "--from-alert", 1, "--until", "2100-01-01").out == (
-        "grant 1: +88216000 up to 4.00 USD (account 204 of tenant default), until 2100-01-01T00:00:00+00:00\n"
+        "grant 1: +88216000 up to 4.00 USD (account 204 of tenant default), until 2100-01-01T00:00:00+00:00;"
+        " no PIN is asked for\n"
     )
     (grant,) = fraudguard("grant", "list", "--json").json
     assert (grant["prefix"], grant["max_price"], grant["reason"]) == ("88216000", "4.00", "alert 1")
@@ -155,12 +156,13 @@ def test_after_such_a_grant_the_call_goes(fraudguard):
         (Reason.NO_RATE, "complete the price list"),
         (Reason.BAD_NUMBER, "it is no number"),
         (Reason.UNDECIDED, "a defect of fraudguard"),
+        (Reason.PIN_REGION, "fraudguard pin list"),
     ],
 )
 def test_what_a_grant_cannot_lift_is_refused_with_the_way_out(fraudguard, reason, way):
     refuse(fraudguard, reason)
     error = fraudguard("grant", "add", "--from-alert", 1, status=2).err
-    assert f"--from-alert: alert 1 is {reason}: a grant lifts the limit only" in error
+    assert f"--from-alert: alert 1 is {reason}: a grant helps against the limit and a missing PIN only" in error
     assert way in error
     assert fraudguard("grant", "list", "--json").json == []
 
@@ -174,6 +176,24 @@ def test_an_alert_without_account_or_of_a_short_code_is_refused_with_the_way_out
     assert "fraudguard limit set 4.00 --tenant default --account 204" in error
     store(fraudguard, lambda c: raise_alerts(c, [NewAlert("login_failures", NOW, "x", account="204")]))
     assert "see what docs/reference/alerts.md says" in fraudguard("grant", "add", "--from-alert", 3, status=2).err
+
+
+@pytest.mark.parametrize("reason", [Reason.PIN_FORWARDED, Reason.PIN_REQUIRED])
+def test_a_grant_gets_over_a_pin_that_nobody_could_key(fraudguard, reason):
+    call = ("check", "011442079460000", "--trunk", "carrier", "--account", "204")
+    fraudguard(*call, status=1)
+    refuse(fraudguard, reason, dialled=number("442079460000", Kind.INTERNATIONAL), price=rate(20_000))
+    assert "would be no help" in fraudguard("grant", "add", "--from-alert", 1, "--ask-pin", status=2).err
+    fraudguard("grant", "add", "--from-alert", 1)
+    (grant,) = fraudguard("grant", "list", "--json").json
+    assert (grant["prefix"], grant["account"], grant["max_price"]) == ("442079460000", "204", "0.02")
+    fraudguard(*call)
+
+
+def test_a_grant_above_the_limit_may_ask_for_the_pin(fraudguard):
+    refuse(fraudguard)
+    fraudguard("grant", "add", "--from-alert", 1, "--ask-pin")
+    assert fraudguard("grant", "list", "--json").json[0]["asks_pin"] is True
 
 
 def test_a_tenant_that_is_gone_gets_no_grant(fraudguard):

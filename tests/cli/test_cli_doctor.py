@@ -34,16 +34,19 @@ def site(fraudguard, tmp_path):
 
 
 def test_what_does_not_run_is_a_fault_and_what_is_there_is_not(site, tmp_path):
-    found = examined(site, "--dialplan", tmp_path / "fraudguard.conf")
+    found = examined(site, "--dialplan", tmp_path / "fraudguard.conf", "--sounds", tmp_path / "sounds")
     grades = {check: finding["grade"] for check, finding in found.items()}
     assert grades == {
         "configuration": "ok",
         "database": "ok",
         "disk": "ok",
         "prices of carrier": "ok",
+        "pins of default": "warning",
+        "prompts": "ok",
         "dialplan": "ok",
         "service": "fault",
         "ami asterisk": "fault",
+        "pin.pepper_file": "ok",
         "ami.asterisk.secret_file": "ok",
         "alerts": "warning",
     }
@@ -101,7 +104,7 @@ def test_what_is_missing_is_named(empty):
 def test_a_database_that_is_not_there_is_a_fault(fraudguard):
     (fraudguard.config.parent / "fraudguard.db").unlink()
     found = examined(fraudguard)
-    assert found["database"]["grade"] == found["prices"]["grade"] == "fault"
+    assert found["database"]["grade"] == found["prices"]["grade"] == found["pins"]["grade"] == "fault"
 
 
 def test_a_dialplan_of_yesterday_is_a_fault(site, tmp_path):
@@ -136,6 +139,105 @@ def test_channels_that_reach_somebody_are_named(fraudguard):
 def test_everywhere_is_asked_at_home(host):
     assert findings.reachable(host) in ("127.0.0.1", "::1")
     assert findings.reachable("192.0.2.1") == "192.0.2.1"
+
+
+# PINs and what callers hear
+
+
+def test_where_a_pin_is_asked_for_there_has_to_be_one(tenants, monkeypatch):
+    tenants("pin", "add", "Ann", "--tenant", "acme")
+    tenants("pin", "add", "Bob", "--tenant", "globex", "--until", "2090-01-01")
+    found = examined(tenants)
+    assert found["pins of acme"] == {
+        "check": "pins of acme",
+        "grade": "ok",
+        "what": "1 of digits, 0 of an app; a new one gets 6 digits",
+        "fix": "",
+    }
+    assert (found["pins"]["grade"], found["pin.pepper_file"]["grade"]) == ("ok", "ok")
+    assert (found["pins of default"]["grade"], found["pins of globex"]["grade"]) == ("warning", "ok")
+    assert found["pins of default"]["fix"].startswith("fraudguard pin add NAME --tenant default")
+    monkeypatch.setattr(SystemClock, "now", lambda _: 3_800_000_000_000)  # what has expired is none
+    assert examined(tenants)["pins of globex"]["grade"] == "warning"
+    monkeypatch.setenv("FRAUDGUARD_PIN__ASK", "[]")
+    assert not [check for check in examined(tenants) if check.startswith(("pins of", "prompts"))]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "No such file"),
+        ("ab" * 32, "is not what the stored PINs were sealed with"),
+        ("x", "64 hexadecimal digits"),
+    ],
+)
+def test_pins_are_worth_nothing_without_their_pepper(fraudguard, content, told):
+    pepper = fraudguard.config.parent / "pin.pepper"
+    fraudguard("pin", "add", "Ann")
+    pepper.unlink()
+    if content is not None:
+        pepper.write_text(content)
+        pepper.chmod(0o644)
+    result = fraudguard("doctor", "--json", status=1)
+    found = {finding["check"]: finding for finding in result.json}
+    assert found["pins"]["grade"] == "fault"
+    assert told in found["pins"]["what"]
+    assert ("pin.pepper_file" in found) == (content is not None)
+    assert found.get("pin.pepper_file", {"grade": "fault"})["grade"] == "fault"  # others can read it
+    assert result.err == ""
+    fraudguard("pin", "revoke", "Ann")
+    assert "pins" not in examined(fraudguard), "nothing is lost that anybody could key"
+
+
+def test_too_many_apps_at_one_account_are_guessed(fraudguard):
+    for number in range(6):
+        fraudguard("pin", "add", f"Person {number}", "--totp", "--account", "204", "--account", f"30{number}")
+    found = examined(fraudguard)["pins of default"]
+    assert found["grade"] == "warning"
+    assert "the codes of 6 apps are good at account 204: guessed in a day by a chance of 1 in 910" in found["what"]
+    fraudguard("pin", "revoke", "Person 0")
+    assert examined(fraudguard)["pins of default"]["what"] == "0 of digits, 5 of an app; a new one gets 6 digits"
+
+
+ENGLISH = ("en/agent-pass.gsm", "en/auth-incorrect.gsm", "en/cannot-complete-as-dialed.gsm")
+
+
+@pytest.mark.parametrize(
+    ("files", "settings", "missing"),
+    [
+        (ENGLISH, {}, ""),
+        (ENGLISH, {"language": "en_GB"}, ""),
+        (ENGLISH, {"language": "de"}, "agent-pass (de), auth-incorrect (de), cannot-complete-as-dialed (de)"),
+        (ENGLISH[1:], {}, "agent-pass"),
+        ((*ENGLISH[1:], "agent-pass.wav"), {"language": "de"}, "auth-incorrect (de), cannot-complete-as-dialed (de)"),
+        ((*ENGLISH[1:], "fr/agent-pass.wav"), {}, ""),
+        ((*ENGLISH[1:], "en/custom/pin.ulaw"), {"prompts": {"ask": "custom/pin"}}, ""),
+        ((*ENGLISH, "en/pin"), {"prompts": {"ask": "pin"}}, "pin"),
+        ((*ENGLISH, "en/pins.gsm"), {"prompts": {"ask": "pin"}}, "pin"),
+    ],
+)
+def test_what_callers_hear_has_to_be_there(tmp_path, files, settings, missing):
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    (finding,) = findings.prompts(Settings(pin=settings), (tmp_path / "none", tmp_path))
+    assert finding.grade is (Grade.WARNING if missing else Grade.OK)
+    assert not missing or finding.what == f"not in {tmp_path}: {missing}. Callers hear nothing there"
+
+
+def test_sounds_by_their_whole_path_and_of_tenants_and_of_no_folder_of_ours(tmp_path):
+    (tmp_path / "own.wav").touch()
+    own = {"prompts": {name: str(tmp_path / "own") for name in ("ask", "again", "refused")}}
+    other = Settings(pin=own, tenants={"acme": {"pin": {"prompts": {"ask": "other"}}}})
+    (finding,) = findings.prompts(Settings(pin=own), (tmp_path,))
+    assert finding.grade is Grade.OK
+    (finding,) = findings.prompts(other, (tmp_path,))
+    assert "other, auth-incorrect, cannot-complete-as-dialed. Callers" in finding.what
+    (finding,) = findings.prompts(Settings(), (tmp_path / "none",))
+    assert (finding.grade, "not on this machine" in finding.what) == (Grade.OK, True)
+    (tmp_path / "own.wav").chmod(0o755)
+    (finding,) = findings.prompts(Settings(), (tmp_path / "own.wav",))
+    assert finding.grade is Grade.OK, "what cannot be looked into is not called missing"
 
 
 # An Asterisk that is not as it should be

@@ -55,7 +55,7 @@ def test_wrong_usage_ends_with_2(fraudguard, arguments):
 def test_a_grant_permits_and_its_removal_refuses_again(fraudguard):
     assert fraudguard("check", "0115355512345", "--trunk", "carrier", status=1)
     added = fraudguard("grant", "add", "+53", "--max-price", "0.80", "--account", "204", "--reason", "family")
-    assert added.out == "grant 1: +53 up to 0.80 USD (account 204 of tenant default)\n"
+    assert added.out == "grant 1: +53 up to 0.80 USD (account 204 of tenant default); no PIN is asked for\n"
     assert fraudguard("check", "0115355512345", "--trunk", "carrier", "--account", "204", status=0)
     assert fraudguard("check", "0115355512345", "--trunk", "carrier", "--account", "205", status=1)
     (document,) = fraudguard("grant", "list", "--json").json
@@ -64,6 +64,24 @@ def test_a_grant_permits_and_its_removal_refuses_again(fraudguard):
     fraudguard("grant", "remove", "1")
     assert fraudguard("check", "0115355512345", "--trunk", "carrier", "--account", "204", status=1)
     assert fraudguard("grant", "list").out == "none\n"
+
+
+def test_a_grant_spares_the_pin_unless_it_says_otherwise(fraudguard):
+    call = ("check", "011442079460000", "--trunk", "carrier", "--account", "fax1")
+    assert fraudguard(*call, "--json", status=1).json["reason"] == "pin_required"
+    added = fraudguard("grant", "add", "+44207946", "--account", "fax1", "--ask-pin", "--until", "2090-01-01")
+    assert added.out.endswith(", until 2090-01-01T00:00:00+00:00; a PIN is asked for as ever\n")
+    assert fraudguard(*call, "--json", status=1).json["reason"] == "pin_required"
+    fraudguard("grant", "remove", "1")
+    fraudguard("grant", "add", "+44207946", "--account", "fax1")
+    fraudguard("grant", "add", "+53", "--ask-pin")
+    fraudguard(*call)
+    assert [entry["asks_pin"] for entry in fraudguard("grant", "list", "--json").json] == [False, True]
+    heading, fax, cuba = fraudguard("grant", "list").out.splitlines()
+    assert "asks PIN" in heading
+    assert (" no " in fax, " yes " in cuba) == (True, True)
+    fraudguard("block", "add", "+882")
+    assert "asks_pin" not in fraudguard("block", "list", "--json").json[0]
 
 
 def test_alerts_without_a_verb_lists_them(fraudguard):

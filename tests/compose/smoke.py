@@ -184,8 +184,14 @@ def test_a_good_call_reaches_the_carrier_and_a_bad_one_does_not(stack):
     assert stack.carried() == [E164[GOOD]]
 
 
+def test_a_call_abroad_wants_a_pin(stack):
+    assert stack.call("011442079460000", phone="bob", service="attack") == "503"  # heard the prompt, and keyed nothing
+    attempt = stack.fraudguard("attempts")[0]
+    assert [attempt[key] for key in ("account", "reason", "pin_required", "pin_tries")] == ["bob", "pin_timeout", True, 0]
+
+
 def test_both_verdicts_are_recorded(stack):
-    bad, good = stack.fraudguard("attempts")
+    _, bad, good = stack.fraudguard("attempts")
     keys = ("verdict", "reason", "number", "account", "trunk")
     assert [good[key] for key in keys] == ["allow", "ok", E164[GOOD], "alice", "carrier"]
     assert [bad[key] for key in keys] == ["nowhere", "over_limit", E164[BAD], "bob", "carrier"]

@@ -1,4 +1,5 @@
 import ipaddress
+from dataclasses import replace
 
 import pytest
 from policy_cases import BAD, NOW, attempt, index, number, rate
@@ -59,6 +60,14 @@ def test_a_grant_that_reaches_the_price_is_preferred_to_a_longer_prefix_that_doe
     low, high = grant("8821", highest=1, identity=1), grant("882", highest=None, identity=2)
     assert gathered(index(grants=(low, high)), price=rate()).grant is high
     assert gathered(index(grants=(low,)), price=rate()).grant is low
+
+
+def test_a_grant_that_spares_the_pin_is_preferred_to_one_that_does_not():
+    asks, spares = replace(grant("8821", identity=1), asks_pin=True), grant("882", highest=200_000, identity=2)
+    low = grant("88216", highest=1, identity=3)
+    assert gathered(index(grants=(asks, spares, low)), price=rate()).grant is spares
+    assert gathered(index(grants=(asks, spares)), price=rate(300_000)).grant is asks
+    assert gathered(index(grants=(low, asks)), price=rate()).grant is asks
 
 
 def test_short_codes_fall_under_no_rule_about_prefixes():

@@ -38,7 +38,8 @@ async def test_removing_a_limit_that_is_not_there(writer, reader):
 
 async def test_grants(writer, reader):
     first = await policies.add_grant(writer, ACCOUNT, "882", highest=9_000_000, until=NOW + 5, reason="ship", **BY)
-    second = await policies.add_grant(writer, EVERYBODY, "", highest=None, until=None, reason="", **BY)
+    second = await policies.add_grant(writer, EVERYBODY, "", highest=None, until=None, reason="", asks_pin=True, **BY)
+    assert (first.asks_pin, second.asks_pin) == (False, True)
     assert await reader.read(policies.list_grants) == (first, second)
     await policies.remove_grant(writer, first.id, author="bob", now=NOW + 1)
     assert await reader.read(policies.list_grants) == (second,)
@@ -48,7 +49,7 @@ async def test_grants(writer, reader):
     assert kept == [("ship", NOW + 1, "bob"), ("", None, None)]
     assert [what for *_, what in await reader.read(edits)] == [
         "added 1: account 204 of tenant acme, +882, up to 9.00, until 2027-01-15T08:00:00+00:00",
-        "added 2: global, +*, any price, for good",
+        "added 2: global, +*, any price, for good, asks for a PIN",
         "removed 1",
     ]
 

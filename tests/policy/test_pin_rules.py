@@ -1,0 +1,237 @@
+"""The rules about PINs: what each refuses, in which order, and who is not asked at all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pin_cases import LONDON, PRICE, pin, wanted
+from policy_cases import BAD, NOW, facts, number, rate
+
+from fraudguard.numbering import Kind
+from fraudguard.policy import Grant, Outcome, Reason, Scope, decide
+from fraudguard.policy.pin import Hours, Keyed
+from fraudguard.policy.rules import ORDER
+
+LEASE = 7200
+SHIP = number()
+GRANT = Grant(1, Scope(), "44", None, None, "fax", "root", 0)
+LOW = replace(GRANT, highest=59_999)
+ASKING = replace(GRANT, asks_pin=True)
+
+
+def keyed(refusal="", *, tries=1, spent=0, **terms):
+    return Keyed(NOW, pin(**terms), refusal, tries, spent)
+
+
+def judged(came, dialled=LONDON, price=PRICE, shadow=(), **changes):
+    case = replace(facts(dialled=dialled, price=price, asks=True, keyed=came), **changes)
+    verdict = decide(case, "id", LEASE, frozenset(shadow))
+    assert verdict.allowed == (verdict.reason in {Reason.OK, Reason.EMERGENCY})
+    return verdict
+
+
+@pytest.mark.parametrize(
+    ("came", "reason"),
+    [
+        (None, "pin_required"),
+        (Keyed(NOW), "pin_required"),
+        (Keyed(NOW, tries=3), "pin_required"),
+        (Keyed(NOW, refusal="pin_hangup"), "pin_hangup"),
+        (Keyed(NOW, refusal="pin_timeout"), "pin_timeout"),
+        (Keyed(NOW, refusal="pin_locked"), "pin_locked"),
+        (Keyed(NOW, refusal="pin_account"), "pin_account"),
+        (Keyed(NOW, refusal="pin_wrong"), "pin_wrong"),
+        (keyed("pin_account"), "pin_account"),
+        (keyed("pin_hangup"), "pin_hangup"),
+        (keyed("something new"), "pin_wrong"),
+        (keyed("ok"), "pin_wrong"),
+        (Keyed(NOW, refusal="allow", assumed=True), "pin_wrong"),
+        (keyed(), "ok"),
+        (Keyed(NOW, assumed=True), "ok"),
+    ],
+)
+def test_what_came_of_asking(came, reason):
+    assert judged(came).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("terms", "reason"),
+    [
+        ({"begins": NOW}, "ok"),
+        ({"begins": NOW + 1}, "pin_time"),
+        ({"until": NOW + 1}, "ok"),
+        ({"until": NOW}, "pin_time"),
+        ({"hours": Hours.parse("fri 08:00-08:01")}, "ok"),  # it is a Friday, 8 o'clock
+        ({"hours": Hours.parse("thu")}, "pin_time"),
+        ({"regions": frozenset({"GB"})}, "ok"),
+        ({"regions": frozenset({"FR", "DE"})}, "pin_region"),
+        ({"prefixes": ("33", "4420")}, "ok"),
+        ({"prefixes": ("33", "4421")}, "pin_region"),
+        ({"regions": frozenset({"FR"}), "prefixes": ("44",)}, "ok"),
+        ({"regions": frozenset({"GB"}), "prefixes": ("33",)}, "ok"),
+        ({"highest": 60_000}, "ok"),
+        ({"highest": 59_999}, "pin_price"),
+        ({"highest": 0}, "pin_price"),
+        ({"per_day": 1_000}, "ok"),
+        ({"per_day": 999}, "pin_money"),
+        ({"per_day": 0}, "pin_money"),
+    ],
+)
+def test_what_a_pin_is_good_for(terms, reason):
+    assert judged(keyed(**terms)).reason == reason
+
+
+def test_hours_are_in_the_tenants_own_time():
+    came = keyed(hours=Hours.parse("thu"))
+    assert judged(came, zone=ZoneInfo("Pacific/Honolulu")).reason == "ok"
+    assert judged(came, zone=ZoneInfo("Asia/Tokyo")).reason == "pin_time"
+
+
+def test_a_number_of_no_region_needs_its_prefix_named():
+    price = rate()
+    assert judged(keyed(regions=frozenset({"GB"})), dialled=SHIP, price=price).reason == "pin_region"
+    assert judged(keyed(prefixes=("8821",)), dialled=SHIP, price=price).reason == "ok"
+
+
+def test_a_connect_fee_counts_as_a_price():
+    fee = rate(0, 60_000, prefix="44")
+    assert judged(keyed(highest=59_999), price=fee).reason == "pin_price"
+    assert judged(keyed(highest=60_000), price=fee).reason == "ok"
+
+
+def test_an_unknown_price_is_too_high_for_a_pin_that_has_a_limit():
+    home = number("12125550100", Kind.DOMESTIC, "US")  # the only calls that may go without a price
+    assert judged(keyed(highest=10**9), dialled=home, price=None).reason == "pin_price"
+    assert judged(keyed(per_day=10**9), dialled=home, price=None).reason == "pin_money"
+    assert judged(keyed(), dialled=home, price=None).reason == "ok"
+
+
+def test_the_lease_is_what_is_left_of_the_money():
+    assert judged(keyed(per_day=600_000)).lease_seconds == 599
+    assert judged(keyed(per_day=600_000, spent=300_000)).lease_seconds == 299
+    assert judged(keyed(per_day=600_000, spent=600_000)).reason == "pin_money"
+    assert judged(keyed(per_day=600_000, spent=700_000)).reason == "pin_money"
+    assert judged(keyed(per_day=10**12)).lease_seconds == LEASE
+    assert judged(keyed()).lease_seconds == LEASE
+
+
+# --- order ---
+
+REFUSED = ("pin_forwarded", "pin_time", "pin_region", "pin_price", "pin_money")
+SPOILT = {
+    "pin_time": {"until": NOW},
+    "pin_region": {"regions": frozenset({"FR"})},
+    "pin_price": {"highest": 1},
+    "pin_money": {"per_day": 1},
+}
+
+
+@pytest.mark.parametrize("spoilt", [set(which) for which in product(["", *SPOILT], repeat=2)])
+def test_the_first_in_order_gives_its_reason(spoilt):
+    spoilt -= {""}
+    terms = {key: value for one in spoilt for key, value in SPOILT[one].items()}
+    first = next((reason for reason in REFUSED if reason in spoilt), "ok")
+    assert judged(keyed(**terms)).reason == first
+    attempt = replace(wanted().attempt, forwarded=True)
+    assert judged(keyed(**terms), attempt=attempt).reason == "pin_forwarded"
+
+
+def test_nobody_is_asked_for_a_call_that_would_be_refused_anyway():
+    order = [reason for reason, _ in ORDER]
+    pins = [reason for reason in order if reason.startswith("pin_")]
+    assert order == [*order[: order.index(pins[0])], *pins, Reason.OK]
+    assert judged(None, price=None).reason == "no_rate"
+    assert judged(None, price=rate(900_000, prefix="44")).reason == "over_limit"
+    assert judged(keyed(), price=rate(900_000, prefix="44")).reason == "over_limit"
+    assert set(pins) == {reason for reason in Reason if reason.startswith("pin_")}
+
+
+# --- who is not asked ---
+
+
+@pytest.mark.parametrize(
+    "came", [None, keyed("pin_wrong"), keyed(until=NOW, regions=frozenset({"FR"}), highest=0, per_day=0)]
+)
+@pytest.mark.parametrize("forwarded", [False, True])
+def test_a_grant_that_reaches_the_price_waives_it(came, forwarded):
+    attempt = replace(wanted().attempt, forwarded=forwarded)
+    assert judged(came, grant=GRANT, attempt=attempt).reason == "ok"
+    assert judged(came, grant=GRANT, attempt=attempt).lease_seconds == LEASE
+    assert judged(came, grant=LOW, attempt=attempt).reason != "ok"
+    assert judged(came, grant=ASKING, attempt=attempt).reason != "ok"
+
+
+def test_a_grant_that_asks_for_a_pin_lifts_the_limit_only():
+    dear = rate(900_000, prefix="44")
+    assert judged(None, price=dear, grant=ASKING).reason == "pin_required"
+    assert judged(keyed(), price=dear, grant=ASKING).reason == "ok"
+
+
+@pytest.mark.parametrize("came", [None, Keyed(NOW), keyed("pin_wrong"), keyed(until=0)])
+def test_where_none_is_asked_for_what_was_keyed_does_not_matter(came):
+    assert judged(came, asks=False).reason == "ok"
+
+
+@pytest.mark.parametrize("came", [None, Keyed(NOW), keyed("pin_locked"), keyed(until=0, per_day=0)])
+@pytest.mark.parametrize("forwarded", [False, True])
+def test_an_emergency_goes_whatever_was_keyed(came, forwarded):
+    verdict = judged(
+        came,
+        dialled=number("911", Kind.EMERGENCY, "US"),
+        price=None,
+        attempt=replace(wanted().attempt, forwarded=forwarded),
+    )
+    assert (verdict.reason, verdict.lease_seconds) == ("emergency", None)
+
+
+def test_what_is_no_number_is_refused_as_such():
+    assert judged(keyed(regions=frozenset({"GB"})), dialled=BAD).reason == "bad_number"
+    for _, rule in ORDER[2:-1]:
+        assert rule(replace(wanted(), number=BAD, keyed=keyed(regions=frozenset({"GB"})))) is not Outcome.ALLOW
+
+
+# --- shadow ---
+
+
+def test_a_pin_that_is_only_simulated_is_noted_and_the_call_goes():
+    verdict = judged(None, shadow=[Reason.PIN_REQUIRED])
+    assert (verdict.reason, verdict.simulated, verdict.lease_seconds) == ("ok", (Reason.PIN_REQUIRED,), LEASE)
+
+
+def test_a_forwarded_call_is_still_asked_when_only_that_is_simulated():
+    attempt = replace(wanted().attempt, forwarded=True)
+    verdict = judged(None, attempt=attempt, shadow=[Reason.PIN_FORWARDED])
+    assert (verdict.reason, verdict.simulated) == ("pin_required", (Reason.PIN_FORWARDED,))
+    both = judged(None, attempt=attempt, shadow=[Reason.PIN_FORWARDED, Reason.PIN_REQUIRED])
+    assert (both.reason, both.simulated) == ("ok", (Reason.PIN_FORWARDED, Reason.PIN_REQUIRED))
+
+
+def test_a_shadow_over_one_refusal_is_none_over_the_others():
+    for came in (keyed("pin_wrong"), keyed("pin_locked"), keyed(until=0)):
+        assert not judged(came, shadow=[Reason.PIN_REQUIRED, Reason.PIN_FORWARDED]).allowed
+    assert judged(keyed("pin_hangup"), shadow=[Reason.PIN_HANGUP]).reason == "pin_wrong"
+
+
+# --- nothing is allowed by falling through ---
+
+
+@given(
+    refusal=st.one_of(st.just(""), st.text(max_size=12), st.sampled_from(list(Reason)).map(str)),
+    tries=st.integers(0, 3),
+    known=st.booleans(),
+    assumed=st.booleans(),
+    spent=st.integers(0, 10**7),
+    forwarded=st.booleans(),
+    per_day=st.one_of(st.none(), st.integers(0, 10**7)),
+)
+def test_only_a_pin_without_a_refusal_lets_a_call_go(refusal, tries, known, assumed, spent, forwarded, per_day):
+    came = Keyed(NOW, pin(per_day=per_day) if known else None, refusal, tries, spent, assumed)
+    verdict = judged(came, attempt=replace(wanted().attempt, forwarded=forwarded))
+    assert verdict.allowed <= (not refusal and (known or assumed) and not forwarded)
+    if verdict.allowed and known and per_day is not None:
+        assert spent + PRICE.per_minute * verdict.lease_seconds // 60 <= per_day
