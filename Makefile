@@ -47,7 +47,7 @@ clean:
 
 # Branch coverage: everything, and the rooms that decide.
 COVERAGE := 90
-PURE     := fraudguard/numbering/*,fraudguard/rating/*,fraudguard/policy/*,fraudguard/money.py,fraudguard/clock.py,fraudguard/agi/protocol.py,fraudguard/ledger/*,fraudguard/pins/*
+PURE     := fraudguard/numbering/*,fraudguard/rating/*,fraudguard/policy/*,fraudguard/money.py,fraudguard/clock.py,fraudguard/agi/protocol.py,fraudguard/ledger/*,fraudguard/pins/*,fraudguard/asking/*
 
 $(CONFIG): | $(VENV)/.ready
 	$(BIN)/fraudguard --config $@ init --sample

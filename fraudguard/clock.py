@@ -57,3 +57,10 @@ def parse_instant(text: str, *, zone: tzinfo = UTC, where: str = "") -> Millis:
 def format_instant(instant: Millis, *, zone: tzinfo = UTC) -> str:
     """Write an instant as ISO 8601 with seconds and offset: '2026-12-31T18:00:00+00:00'."""
     return datetime.fromtimestamp(instant / 1000, tz=zone).isoformat(timespec="seconds")
+
+
+def day_began(at: Millis, zone: tzinfo) -> Millis:
+    """Return when the day of a zone began in which an instant lies."""
+    # Where the clock goes back at midnight there are two of them: the first.
+    day = datetime.fromtimestamp(at / 1000, tz=zone).replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    return int(day.timestamp() * 1000)

@@ -15,9 +15,9 @@ from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from typing import Protocol
 
+from fraudguard.asking.keypad import Keypad
 from fraudguard.house import House, Tenancy
 from fraudguard.numbering import BadNumber, Kind, Number
-from fraudguard.pins.keypad import Keypad
 from fraudguard.policy import Attempt, Facts, PolicyIndex, Reason, Verdict, rules
 from fraudguard.policy.pin import Keyed
 from fraudguard.rating import Rate

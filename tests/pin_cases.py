@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from policy_cases import NOW, attempt, facts, number, rate
 
+from fraudguard.asking.asker import PinAsker
 from fraudguard.house import Asking, House, Tenancy
 from fraudguard.numbering import HomePlan, Kind, Normaliser
-from fraudguard.pins.asking import PinAsker
 from fraudguard.pins.digits import Digits
 from fraudguard.pins.guessing import Guesses
 from fraudguard.pins.vault import Vault
@@ -68,12 +68,16 @@ class StillClock:
 
 
 class Known:
-    """Knows PINs by their digits (asking.Verifier), and does `meanwhile` while it looks."""
+    """Knows PINs by their digits (asker.Verifier), and does `meanwhile` while it looks."""
 
     def __init__(self, *pins, events=None):
         self.pins = dict(pins)
         self.events = [] if events is None else events
         self.looked = 0
+        self.is_ready = True
+
+    def ready(self, tenant):
+        return self.is_ready
 
     async def meanwhile(self):
         await asyncio.sleep(0)
@@ -84,9 +88,13 @@ class Known:
         await self.meanwhile()
         return self.pins.get(digits.reveal())
 
+    async def pretend(self, tenant, digits):
+        self.events.append("pretend")
+        await self.meanwhile()
+
 
 class Kept:
-    """Keeps failures and money (asking.Records), and does `before` each time."""
+    """Keeps failures and money (asker.Records), and does `before` each time."""
 
     def __init__(self, events=None):
         self.events = [] if events is None else events

@@ -171,13 +171,21 @@ async def test_a_code_of_an_authenticator_is_good_for_one_call_also_after_a_rest
 
 
 @pytest.mark.parametrize("pepper", [None, "ab" * PEPPER_BYTES, "rubbish"])
-async def test_it_does_not_start_with_another_pepper_than_the_pins_were_made_with(fraudguard, pepper):
-    await add(fraudguard, "Ann")
+async def test_with_another_pepper_nobody_is_asked_and_a_person_is_told(fraudguard, pepper):
+    digits = await add(fraudguard, "Ann")
     path = load(fraudguard.config).pepper
     path.unlink() if pepper is None else path.write_text(pepper)
-    with capture_logs(), pytest.raises(ConfigError, match=r"pin\.pepper_file: .*backup"):
-        async with served(fraudguard):
-            pass
+    with capture_logs() as logs:
+        async with served(fraudguard) as service:
+            result = await call(service, digits)
+            assert (len(result.commands), result.variables["FRAUDGUARD_VERDICT"]) == (1, "nowhere")
+            assert result.variables["FRAUDGUARD_REASON"] == "pin_required"
+            assert await reason(service, number="12125550100") == "ok"
+            kinds = {alert["kind"] for alert in (await beside(fraudguard, "alerts", "list", "--json")).json}
+    assert "pins_unreadable" in kinds
+    told = [line for line in logs if line["log_level"] == "critical"]
+    assert "backup" in told[0]["error"]
+    assert pepper is None or pepper not in repr(logs)
 
 
 async def test_a_pepper_that_was_read_once_may_go(fraudguard):
@@ -188,14 +196,17 @@ async def test_a_pepper_that_was_read_once_may_go(fraudguard):
             assert await reason(service, digits) == "ok"
 
 
-async def test_a_pepper_that_is_missed_while_it_runs_is_no_verdict(fraudguard):
+async def test_a_pepper_that_comes_back_is_read_while_it_runs(fraudguard):
+    digits = await add(fraudguard, "Ann")
+    path = load(fraudguard.config).pepper
+    there, away = path.read_text(), path.with_suffix(".away")
+    path.rename(away)
     with capture_logs():
         async with served(fraudguard) as service:
-            digits = await add(fraudguard, "Ann")
-            load(fraudguard.config).pepper.unlink()
-            assert await becomes(None, service, digits) is None
-            result = await call(service, digits)
-    assert (result.status, result.variables) == ("FAILURE", {})
+            assert await reason(service, digits) == "pin_required"
+            away.rename(path)
+            assert await reason(service, digits) == "ok"
+    assert path.read_text() == there
 
 
 def test_a_pepper_is_read_again_when_it_does_not_fit(tmp_path):

@@ -12,9 +12,9 @@ import structlog
 
 from fraudguard.agi.protocol import Reply
 from fraudguard.agi.session import GoneError, RefusedError, Session
+from fraudguard.asking.keypad import HungUpError
 from fraudguard.house import Asking
 from fraudguard.pins.digits import MOST_DIGITS, Digits
-from fraudguard.pins.keypad import HungUpError
 
 PROMPT_SECONDS: Final = 30
 """The longest that a prompt may play: nobody listens longer, and a broken sound file must end somewhere."""
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 
 class Dialogue:
-    """One caller's keypad (pins.keypad.Keypad). Nothing is sent before the first question."""
+    """One caller's keypad (asking.keypad.Keypad). Nothing is sent before the first question."""
 
     __slots__ = ("_asking", "_opened", "_session")
 

@@ -9,13 +9,14 @@ from fraudguard import __version__
 from fraudguard.agi.dialogue import Dialogue
 from fraudguard.agi.protocol import MAX_TEXT, SURROGATES, ProtocolError, Request, set_variables
 from fraudguard.agi.session import Handler, RefusedError, Session
+from fraudguard.asking.keypad import Keypad
 from fraudguard.clock import Clock, Millis
 from fraudguard.dialplan import names
 from fraudguard.errors import FraudguardError
 from fraudguard.house import Asking
 from fraudguard.numbering import BadNumber
-from fraudguard.pins.keypad import Keypad
-from fraudguard.policy.records import DEFAULT_TENANT, Attempt, Reason, Verdict
+from fraudguard.policy.reasons import Reason
+from fraudguard.policy.records import DEFAULT_TENANT, Attempt, Verdict
 
 MAX_NUMBER: Final = 80
 """Characters of the dialled string that are kept: Asterisk's longest extension. A longer one is no number."""

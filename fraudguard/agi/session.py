@@ -250,6 +250,9 @@ class Session(asyncio.Protocol):
             self._fail_for(error)
         else:
             self._answered = True
+        finally:
+            if self._lost:  # cancelled, and slower to end than the connection
+                self._settle()
 
     def _take_reply(self, reply: Reply) -> None:
         if reply.code >= 500:

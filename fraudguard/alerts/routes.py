@@ -12,7 +12,8 @@ from fraudguard.clock import Millis
 from fraudguard.config import QuietHours, Route, Settings
 from fraudguard.errors import ConfigError
 from fraudguard.policy.alert import SEVERITY, Severity
-from fraudguard.policy.records import DEFAULT_TENANT, QUIET, Reason
+from fraudguard.policy.reasons import QUIET, Reason
+from fraudguard.policy.records import DEFAULT_TENANT
 
 DEFAULT_CHANNEL: Final = "log"
 """The channel there is when none is configured."""

@@ -15,7 +15,7 @@ from fraudguard.alerts.ways import ways_to_allow, ways_to_stop
 from fraudguard.clock import Millis, format_instant
 from fraudguard.money import Micros, format_amount
 from fraudguard.policy.alert import Alert, AlertKind, Delivery
-from fraudguard.policy.records import Reason
+from fraudguard.policy.reasons import Reason
 
 SUBJECT_LIMIT = 160
 """Characters of a subject: longer ones are cut by whatever shows them."""
@@ -47,6 +47,7 @@ HEADLINES: Final[Mapping[str, str]] = {
     AlertKind.PIN_FAILURES: "wrong PINs",
     AlertKind.PIN_LOCKED_OUT: "locked after too many wrong PINs",
     AlertKind.PIN_DURESS: "DURESS: a PIN was keyed under threat",
+    AlertKind.PINS_UNREADABLE: "no PIN can be looked at",
     AlertKind.GRANT_EXPIRING: "a grant ends soon",
     AlertKind.TEST: "test message",
 }

@@ -16,7 +16,7 @@ from fraudguard.errors import InputError
 from fraudguard.money import format_amount
 from fraudguard.policy.alert import Alert, AlertKind
 from fraudguard.policy.index import address_of, without_port
-from fraudguard.policy.records import Reason
+from fraudguard.policy.reasons import Reason
 
 LOST: Final = "\N{REPLACEMENT CHARACTER}"
 """What stands for a character that could not be stored."""
@@ -56,6 +56,7 @@ _DOCTOR_KINDS: Final = frozenset(
         AlertKind.AMI_ABSENT,
         AlertKind.AMI_OVERFLOW,
         AlertKind.STORE_FAILED,
+        AlertKind.PINS_UNREADABLE,
     }
 )
 

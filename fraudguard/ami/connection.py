@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
@@ -28,6 +27,7 @@ from panoramisk.manager import Manager  # type: ignore[import-untyped]
 from panoramisk.message import Message as Reading  # type: ignore[import-untyped]
 from pydantic import SecretStr
 
+from fraudguard.ami import tls
 from fraudguard.ami.feed import Feed, Item, Link, LinkStatus, Message
 from fraudguard.ami.framing import SURROGATES, Framer, FramingError
 from fraudguard.ami.outgoing import checked, short
@@ -43,7 +43,6 @@ from fraudguard.ami.reconnect import (
 )
 from fraudguard.clock import Clock, Millis
 from fraudguard.config import Ami
-from fraudguard.errors import ConfigError
 
 __all__ = [
     "ActionRefusedError",
@@ -257,7 +256,7 @@ class Connection:
         self._clock = clock
         self._timing = timing or Timing()
         self._jitter = jitter
-        self._tls = _tls(name, settings)
+        self._tls = tls.context(name, settings)
         self._where = f"Asterisk {name} at {settings.host}:{settings.port}"
         self._log = structlog.get_logger("fraudguard.ami").bind(asterisk=name)
         self._feed = Feed(settings.queue)
@@ -368,7 +367,7 @@ class Connection:
         except TimeoutError:
             raise DisconnectedError(f"no connection within {self._timing.connect:g} s", where=self._where) from None
         except OSError as error:  # a certificate that does not prove the host among them
-            raise DisconnectedError(f"cannot connect: {error}", where=self._where) from None
+            raise tls.not_connected(error, self._where) from None
         return wire
 
     async def _log_in(self, wire: _Wire) -> None:
@@ -468,17 +467,6 @@ class _Login(_Action):
         if "event" not in message and message.success:
             self._enter()
         return super().add_message(message)
-
-
-def _tls(name: str, settings: Ami) -> ssl.SSLContext | None:
-    if not settings.tls:
-        return None
-    try:
-        return ssl.create_default_context(cafile=settings.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"{settings.ca_file} cannot be read: {error}", where=f"ami.{name}.ca_file", fix="give a file of PEM"
-        ) from None
 
 
 async def log_in_once(

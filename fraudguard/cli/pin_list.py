@@ -6,7 +6,6 @@ import re
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -26,7 +25,7 @@ from fraudguard.cli.pin_terms import (
     term_document,
     words,
 )
-from fraudguard.clock import Millis, format_instant
+from fraudguard.clock import Millis, day_began, format_instant
 from fraudguard.money import Micros
 from fraudguard.pins.guessing import Lock, Scope
 from fraudguard.policy import DEFAULT_TENANT
@@ -95,7 +94,7 @@ def show(app: App, name: str, tenant: str, as_json: bool) -> None:
     now = app.clock.now()
     tenant, name = app.read(known).tenant(app, tenant), parse_name(name, where="NAME")
     zone = app.settings.zone_of(tenant)
-    person = app.read(partial(_look_up, tenant=tenant, name=name, now=now, today=_midnight(now, zone)))
+    person = app.read(partial(_look_up, tenant=tenant, name=name, now=now, today=day_began(now, ZoneInfo(zone))))
     pin, used = person.pin, person.usage
     if as_json:
         print_json(
@@ -178,12 +177,6 @@ def _look_up(connection: sqlite3.Connection, *, tenant: str, name: str, now: Mil
         store.spent(connection, pin.id, today),
         locks,
     )
-
-
-def _midnight(now: Millis, zone: str) -> Millis:
-    """Return when the tenant's day began."""
-    local = datetime.fromtimestamp(now / 1000, tz=ZoneInfo(zone))
-    return int(local.replace(hour=0, minute=0, second=0, microsecond=0).timestamp() * 1000)
 
 
 def _document(pin: Pin, now: Millis) -> dict[str, object]:

@@ -17,7 +17,8 @@ from fraudguard.cli.lasting import parse_prefix
 from fraudguard.clock import Millis, format_instant, parse_instant
 from fraudguard.errors import InputError
 from fraudguard.money import format_amount, parse_amount
-from fraudguard.policy.pin import Hours, Pin, Terms
+from fraudguard.policy.hours import Hours
+from fraudguard.policy.pin import Pin, Terms
 
 MAX_NAME: Final = 80
 """Characters of a person's name: what the database keeps."""

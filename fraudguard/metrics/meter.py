@@ -10,7 +10,8 @@ from typing import Final, Protocol
 
 from fraudguard.ledger.records import Call
 from fraudguard.money import Micros
-from fraudguard.policy.records import Outcome, Reason, Verdict
+from fraudguard.policy.reasons import Outcome, Reason
+from fraudguard.policy.records import Verdict
 
 BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 """Upper bounds in seconds: a commit to a fast disk takes 1 ms; 2 s is the deadline of a request."""

@@ -17,7 +17,7 @@ from fraudguard.metrics.meter import BOUNDS
 from fraudguard.metrics.names import Name
 from fraudguard.metrics.sources import LinkState, Reading
 from fraudguard.money import MICROS_PER_UNIT, Micros
-from fraudguard.policy.records import Outcome, Reason
+from fraudguard.policy.reasons import Outcome, Reason
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 from fraudguard.metrics.meter import Meter
 from fraudguard.money import Micros
-from fraudguard.policy.records import Outcome, Reason
+from fraudguard.policy.reasons import Outcome, Reason
 
 TICK_SECONDS: Final = 0.25
 """How often the loop says that it turns."""

@@ -1,6 +1,7 @@
 """(attempt, number, rate, snapshot) -> verdict. Pure and synchronous: one code for live calls, `check` and replay."""
 
 from fraudguard.policy.index import PolicyIndex
+from fraudguard.policy.reasons import Outcome, Reason
 from fraudguard.policy.records import (
     DEFAULT_LIMIT,
     DEFAULT_TENANT,
@@ -10,8 +11,6 @@ from fraudguard.policy.records import (
     Facts,
     Grant,
     Limit,
-    Outcome,
-    Reason,
     Scope,
     Snapshot,
     Verdict,

@@ -9,7 +9,7 @@ from typing import Final
 
 from fraudguard.clock import Millis
 from fraudguard.money import Micros
-from fraudguard.policy.records import DURESS, Reason
+from fraudguard.policy.reasons import Reason
 
 
 class AlertKind(StrEnum):
@@ -26,7 +26,8 @@ class AlertKind(StrEnum):
     STORE_FAILED = "store_failed"  # the database cannot be written
     PIN_FAILURES = "pin_failures"  # an account's third wrong PIN within a day
     PIN_LOCKED_OUT = "pin_locked_out"  # an account, a source or a tenant is locked: too many wrong PINs
-    PIN_DURESS = DURESS  # a duress PIN was keyed: somebody is being forced
+    PIN_DURESS = "pin_duress"  # a duress PIN was keyed: somebody is being forced
+    PINS_UNREADABLE = "pins_unreadable"  # the pepper is gone, or another one
     GRANT_EXPIRING = "grant_expiring"  # a grant ends soon
     TEST = "test"  # `alerts test`
 
@@ -63,6 +64,7 @@ SEVERITY: Final[Mapping[str, Severity]] = {
     AlertKind.PIN_FAILURES: Severity.WARNING,
     AlertKind.PIN_LOCKED_OUT: Severity.CRITICAL,
     AlertKind.PIN_DURESS: Severity.CRITICAL,
+    AlertKind.PINS_UNREADABLE: Severity.CRITICAL,
     AlertKind.GRANT_EXPIRING: Severity.NOTICE,
     AlertKind.TEST: Severity.NOTICE,
 }

@@ -10,17 +10,7 @@ from typing import Generic, TypeAlias, TypeVar
 from fraudguard.clock import Millis
 from fraudguard.numbering.number import BadNumber, Number
 from fraudguard.policy.pin import Keyed, Pin, PinKind, Unlock
-from fraudguard.policy.records import (
-    DEFAULT_LIMIT,
-    EVERYBODY,
-    Attempt,
-    Block,
-    Facts,
-    Grant,
-    Limit,
-    Scope,
-    Snapshot,
-)
+from fraudguard.policy.records import DEFAULT_LIMIT, EVERYBODY, Attempt, Block, Facts, Grant, Limit, Scope, Snapshot
 from fraudguard.policy.rules import reaches
 from fraudguard.rating.deck import Deck
 from fraudguard.rating.rate import Rate
@@ -96,7 +86,7 @@ class PolicyIndex:
     def can_key(self, tenant: str, account: str) -> bool:
         """Say whether there is any PIN that could be keyed at an account."""
         pins = self._pins.get(tenant)
-        return pins is not None and any(pin.usable_from(account) for pin in pins)
+        return pins is not None and (pins.anywhere or account in pins.accounts)
 
     def pin(self, pin_id: int) -> Pin | None:
         """Return the PIN of that id, if it is still one."""
@@ -110,7 +100,9 @@ class PolicyIndex:
     def authenticators(self, tenant: str, account: str) -> tuple[Pin, ...]:
         """Return the authenticators whose codes may be keyed at an account."""
         pins = self._pins.get(tenant)
-        return () if pins is None else tuple(pin for pin in pins.authenticators if pin.usable_from(account))
+        if pins is None:
+            return ()
+        return (*pins.authenticators.get(account, ()), *pins.authenticators.get(None, ()))
 
     def limit_for(self, tenant: str, account: str) -> Limit:
         """Return the narrowest limit: the account's, else the tenant's, else the global one, else DEFAULT_LIMIT."""
@@ -159,23 +151,26 @@ class PolicyIndex:
 
 
 class _TenantPins:
-    """The PINs of one tenant: those of digits by their index, authenticators one by one."""
+    """The PINs of one tenant: those of digits by their index, authenticators by the accounts at which they may be keyed,
+    None for any. `accounts` are those at which something may be keyed, unless it is `anywhere`.
+    """
 
-    __slots__ = ("authenticators", "by_index")
+    __slots__ = ("accounts", "anywhere", "authenticators", "by_index")
 
     def __init__(self) -> None:
         self.by_index: dict[bytes, Pin] = {}
-        self.authenticators: list[Pin] = []
+        self.authenticators: dict[str | None, list[Pin]] = {}
+        self.accounts: set[str] = set()
+        self.anywhere = False
 
     def add(self, pin: Pin) -> None:
+        self.accounts |= pin.terms.accounts
+        self.anywhere = self.anywhere or not pin.terms.accounts
         if pin.kind is PinKind.TOTP:
-            self.authenticators.append(pin)
+            for account in pin.terms.accounts or (None,):
+                self.authenticators.setdefault(account, []).append(pin)
         else:
             self.by_index[pin.seal.index] = pin
-
-    def __iter__(self) -> Iterator[Pin]:
-        yield from self.by_index.values()
-        yield from self.authenticators
 
 
 class _ByPrefix(Generic[_RuleT]):

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
-from typing import Final, Self
 
 from fraudguard.clock import Millis
-from fraudguard.errors import InputError
 from fraudguard.money import Micros
-
-WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-
-_HOURS: Final = re.compile(
-    r"(?P<days>[a-z]{3}(?:-[a-z]{3})?(?:,[a-z]{3}(?:-[a-z]{3})?)*)?\s*"
-    r"(?:(?P<begin>([01][0-9]|2[0-3]):[0-5][0-9])-(?P<end>([01][0-9]|2[0-3]):[0-5][0-9]|24:00))?"
-).fullmatch
+from fraudguard.policy.hours import Hours
+from fraudguard.policy.reasons import Reason
 
 
 class PinKind(StrEnum):
@@ -25,51 +16,6 @@ class PinKind(StrEnum):
 
     DIGITS = "digits"
     TOTP = "totp"
-
-
-@dataclass(frozen=True, slots=True)
-class Hours:
-    """When, in a week: `days` counts from Monday, 0; `begin` and `end` are minutes of the day.
-
-    An end at or before the begin is on the next day: a night shift belongs to the day on which it begins.
-    """
-
-    days: frozenset[int] = frozenset(range(7))
-    begin: int = 0
-    end: int = 1440
-
-    def __post_init__(self) -> None:
-        if not self.days:
-            raise ValueError("hours are on some day")
-
-    def hold(self, local: datetime) -> bool:
-        """Say whether a moment, in the tenant's own time, lies within."""
-        minute = local.hour * 60 + local.minute
-        today, yesterday = local.weekday(), (local.weekday() - 1) % 7
-        if self.begin < self.end:
-            return today in self.days and self.begin <= minute < self.end
-        return (today in self.days and minute >= self.begin) or (yesterday in self.days and minute < self.end)
-
-    def __str__(self) -> str:
-        days = _show_days(self.days)
-        if (self.begin, self.end) == (0, 1440):
-            return days or "always"
-        span = f"{self.begin // 60:02}:{self.begin % 60:02}-{self.end // 60:02}:{self.end % 60:02}"
-        return f"{days} {span}".lstrip()
-
-    @classmethod
-    def parse(cls, text: str, *, where: str = "") -> Self:
-        """Read 'mon-fri 08:00-18:00', 'sat,sun' or '22:00-06:00'. Raises InputError."""
-        match = _HOURS(text.strip().lower())
-        if not text.strip() or match is None:
-            raise InputError(f"{text[:40]!r} are no hours", where=where, fix="write them as 'mon-fri 08:00-18:00'")
-        days = frozenset(range(7)) if match["days"] is None else _parse_days(match["days"], where)
-        if match["begin"] is None:
-            return cls(days)
-        begin, end = (int(part[:2]) * 60 + int(part[3:]) for part in (match["begin"], match["end"]))
-        if begin == end:
-            raise InputError(f"{text!r} begins and ends at once", where=where, fix="leave the time out for whole days")
-        return cls(days, begin, end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,38 +95,14 @@ class Unlock:
 class Keyed:
     """What came of asking a caller for a PIN.
 
-    `refusal` is the reason why nothing good was keyed ('' where a PIN was), `pin` the PIN it was, also one that may
+    `refusal` is the reason why nothing good was keyed (None where a PIN was), `pin` the PIN it was, also one that may
     not be used here. `at` is when it was over, `tries` how often something was keyed. `spent` is what calls by this PIN
     have cost today, or may yet. With `assumed` nobody was asked: `check` supposes that a good one would be keyed.
     """
 
     at: Millis
     pin: Pin | None = None
-    refusal: str = ""
+    refusal: Reason | None = None
     tries: int = 0
     spent: Micros = 0
     assumed: bool = False
-
-
-def _parse_days(text: str, where: str) -> frozenset[int]:
-    days: set[int] = set()
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        if first not in WEEKDAYS or (last or first) not in WEEKDAYS:
-            raise InputError(f"{part!r} are no weekdays", where=where, fix=f"days are {', '.join(WEEKDAYS)}")
-        begin, end = WEEKDAYS.index(first), WEEKDAYS.index(last or first)
-        days |= {day % 7 for day in range(begin, end + 1 if end >= begin else end + 8)}
-    return frozenset(days)
-
-
-def _show_days(days: frozenset[int]) -> str:
-    if len(days) == 7:
-        return ""
-    runs: list[list[int]] = []
-    for day in sorted(days):
-        if runs and runs[-1][-1] == day - 1:
-            runs[-1].append(day)
-        else:
-            runs.append([day])
-    shown = (WEEKDAYS[run[0]] if len(run) == 1 else f"{WEEKDAYS[run[0]]}-{WEEKDAYS[run[-1]]}" for run in runs)
-    return ",".join(shown)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
-from enum import StrEnum
-from typing import Final
 
 from fraudguard.clock import Millis
 from fraudguard.money import Micros
 from fraudguard.numbering.number import BadNumber, Number
 from fraudguard.policy.pin import Keyed, Pin, Scheme, Unlock
+from fraudguard.policy.reasons import Outcome, Reason
 from fraudguard.rating.deck import Deck
 from fraudguard.rating.rate import Rate
 
@@ -20,45 +19,6 @@ DEFAULT_TENANT = "default"
 
 DEFAULT_LIMIT: Micros = 250_000
 """0.25 a minute: the limit that holds until an operator sets one."""
-
-
-class Outcome(StrEnum):
-    """What happens to the call. There is no third way."""
-
-    ALLOW = "allow"
-    NOWHERE = "nowhere"
-
-
-class Reason(StrEnum):
-    """Why. These codes are stored, sent to the dialplan and read by scripts: add, never rename."""
-
-    EMERGENCY = "emergency"
-    BAD_NUMBER = "bad_number"
-    BLOCKED = "blocked"
-    NO_RATE = "no_rate"
-    OVER_LIMIT = "over_limit"
-    PIN_FORWARDED = "pin_forwarded"  # a PIN is wanted, and nobody is there to key one: forwarded or transferred
-    PIN_REQUIRED = "pin_required"  # a PIN is wanted, and there is none that could be keyed
-    PIN_HANGUP = "pin_hangup"  # the caller hung up instead
-    PIN_TIMEOUT = "pin_timeout"  # nothing was keyed
-    PIN_WRONG = "pin_wrong"
-    PIN_LOCKED = "pin_locked"  # too many wrong ones before: none is looked at now
-    PIN_ACCOUNT = "pin_account"  # a PIN, but not to be used from this account
-    PIN_TIME = "pin_time"  # not at this time
-    PIN_REGION = "pin_region"  # not for this number
-    PIN_PRICE = "pin_price"  # not at this price
-    PIN_MONEY = "pin_money"  # what it may spend in a day is spent
-    OK = "ok"
-    UNDECIDED = "undecided"  # no rule decided: a defect of ours, and therefore nowhere
-
-
-QUIET: Final = frozenset(
-    {Reason.PIN_HANGUP, Reason.PIN_TIMEOUT, Reason.PIN_WRONG, Reason.PIN_LOCKED, Reason.PIN_ACCOUNT}
-)
-"""Refusals that are no alert by themselves: a person may mistype. Of those who guess it is told what they add up to."""
-
-DURESS: Final = "pin_duress"
-"""The kind of alert that goes with a call for which a duress PIN was keyed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +123,8 @@ class Facts:
 
     `number` is what the dialled digits mean, `rate` the price of its longest prefix on this trunk,
     `limit` the narrowest that applies, `block` the first that matches, `grant` the first that reaches the
-    price (rather one that needs no PIN), or else the first that would if it reached so high. `asks` says that such a number wants a PIN, `keyed`
-    what came of asking for one (None: nobody was asked yet), `zone` is the tenant's time.
+    price, rather one that needs no PIN, or else the first that would if it reached so high. `asks` says that such a
+    number wants a PIN, `keyed` what came of asking for one (None: nobody was asked yet), `zone` is the tenant's time.
     """
 
     attempt: Attempt

@@ -12,7 +12,8 @@ from typing import TypeAlias
 
 from fraudguard.numbering.number import BadNumber, Kind, Number
 from fraudguard.policy.pin import Terms
-from fraudguard.policy.records import Facts, Grant, Outcome, Reason, Verdict
+from fraudguard.policy.reasons import Outcome, Reason
+from fraudguard.policy.records import Facts, Grant, Verdict
 from fraudguard.rating.rate import Rate, affordable_seconds
 
 Rule: TypeAlias = Callable[[Facts], Outcome | None]
@@ -59,13 +60,13 @@ def pin_forwarded(facts: Facts) -> Outcome | None:
 def pin_required(facts: Facts) -> Outcome | None:
     """A PIN is wanted, and nobody was asked: because there is none to be keyed, or not yet."""
     keyed = facts.keyed
-    asked = keyed is not None and (keyed.pin is not None or keyed.assumed or bool(keyed.refusal))
+    asked = keyed is not None and (keyed.pin is not None or keyed.assumed or keyed.refusal is not None)
     return Outcome.NOWHERE if _wants_pin(facts) and not asked else None
 
 
 def pin_wrong(facts: Facts) -> Outcome | None:
     """What was keyed is nobody's PIN; and so is whatever else asking came to, if it came to nothing good."""
-    return Outcome.NOWHERE if _wants_pin(facts) and _refusal(facts) else None
+    return Outcome.NOWHERE if _wants_pin(facts) and _refusal(facts) is not None else None
 
 
 def pin_time(facts: Facts) -> Outcome | None:
@@ -85,7 +86,7 @@ def pin_region(facts: Facts) -> Outcome | None:
     terms, number = _terms(facts), facts.number
     if terms is None or isinstance(number, BadNumber) or not (terms.regions or terms.prefixes):
         return None
-    named = number.region in terms.regions or number.digits.startswith(terms.prefixes or ("-",))
+    named = number.region in terms.regions or number.digits.startswith(terms.prefixes)
     return None if named else Outcome.NOWHERE
 
 
@@ -109,7 +110,7 @@ def ok(_: Facts) -> Outcome | None:
 
 def _came_to(reason: Reason) -> Rule:
     """Return the rule that refuses where asking for a PIN came to this."""
-    return lambda facts: Outcome.NOWHERE if _wants_pin(facts) and _refusal(facts) == reason else None
+    return lambda facts: Outcome.NOWHERE if _wants_pin(facts) and _refusal(facts) is reason else None
 
 
 ORDER: tuple[tuple[Reason, Rule], ...] = (
@@ -164,8 +165,8 @@ def reaches(grant: Grant, rate: Rate) -> bool:
     return grant.highest is None or rate.dearest <= grant.highest
 
 
-def _refusal(facts: Facts) -> str:
-    return "" if facts.keyed is None else facts.keyed.refusal
+def _refusal(facts: Facts) -> Reason | None:
+    return None if facts.keyed is None else facts.keyed.refusal
 
 
 def _lease(facts: Facts, longest: int) -> int:

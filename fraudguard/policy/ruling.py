@@ -8,7 +8,8 @@ from typing import Any, Final
 from fraudguard.clock import Millis, format_instant
 from fraudguard.money import Micros, format_amount
 from fraudguard.numbering.number import BadNumber
-from fraudguard.policy.records import Outcome, Reason, Verdict
+from fraudguard.policy.reasons import Outcome, Reason
+from fraudguard.policy.records import Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,21 +7,25 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
+import structlog
+
+from fraudguard.asking.asker import SLOTS, PinAsker
+from fraudguard.asking.verifier import PinVerifier
 from fraudguard.clock import Clock, Millis
 from fraudguard.config import Settings
 from fraudguard.errors import ConfigError
 from fraudguard.house import House
 from fraudguard.money import Micros
-from fraudguard.pins.asking import PinAsker
 from fraudguard.pins.guessing import Failure, Guesses
 from fraudguard.pins.vault import Vault
-from fraudguard.pins.verifier import PinVerifier
 from fraudguard.policy import PolicyIndex
-from fraudguard.policy.alert import NewAlert
+from fraudguard.policy.alert import AlertKind, NewAlert
 from fraudguard.policy.pin import Scheme
 from fraudguard.secretfile import read_secret_file
 from fraudguard.store import Reader, Writer
 from fraudguard.store.pins import KEPT_MILLIS, forget_failure, note_failure, recent_failures, spent, use_step
+
+log = structlog.get_logger()
 
 
 @asynccontextmanager
@@ -35,17 +39,24 @@ async def pin_asking(
     reader: Reader,
     alert: Callable[[NewAlert], None],
 ) -> AsyncIterator[PinAsker]:
-    """Ask for PINs for as long as the context lasts.
+    """Ask for PINs for as long as the context lasts. Raises StoreError.
 
-    Raises ConfigError where there are PINs and not the pepper that they were sealed with, or StoreError.
+    Without the pepper that PINs were sealed with, calls that want one go nowhere, and a person is told. No other call
+    is the worse for it.
     """
     vaults = Vaults(settings.pepper)
-    for scheme in policy().schemes.values():
-        vaults.of(scheme)  # now, not when the first caller waits
+
+    def failed(error: ConfigError) -> None:
+        kind = AlertKind.PINS_UNREADABLE
+        log.critical("no PIN can be looked at: calls that want one go nowhere", error=str(error))
+        alert(NewAlert(kind, clock.now(), fold=kind, reason=kind, details={"error": str(error)}))
+
     guesses = Guesses()
     since = clock.now() - KEPT_MILLIS
     guesses.restore(await reader.read(partial(recent_failures, since=since)), policy().unlocks)
-    verifier = PinVerifier(vaults.of, policy, partial(use_step, writer), clock)
+    verifier = PinVerifier(vaults.of, policy, partial(use_step, writer), clock, workers=SLOTS, failed=failed)
+    for tenant in policy().schemes:
+        verifier.ready(tenant)  # now, not when the first caller waits
     try:
         yield PinAsker(house, policy, verifier, _Kept(writer, reader), guesses, clock, alert=alert)
     finally:
@@ -76,7 +87,7 @@ class Vaults:
 
 
 class _Kept:
-    """What is kept of guesses and money (asking.Records), in the database."""
+    """What is kept of guesses and money (asker.Records), in the database."""
 
     def __init__(self, writer: Writer, reader: Reader) -> None:
         self._writer = writer

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from fraudguard.clock import Millis
 from fraudguard.ledger.records import Admission, Call, Leg, State
-from fraudguard.policy.records import Outcome
+from fraudguard.policy.reasons import Outcome
 from fraudguard.rating.rate import Rate
 from fraudguard.store.rows import Row, chunks, narrowed, placeholders, storable
 

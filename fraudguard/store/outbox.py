@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol, TypeVar
 from fraudguard.clock import Clock, Millis
 from fraudguard.policy.alert import Alert, Delivery, NewAlert
 from fraudguard.policy.index import without_port
-from fraudguard.policy.records import Reason
+from fraudguard.policy.reasons import Reason
 from fraudguard.store.alerts import COLUMNS, FOLD_MILLIS, raise_alerts, read_alert
 from fraudguard.store.database import Reader, Writer
 from fraudguard.store.rows import storable

@@ -12,8 +12,9 @@ from fraudguard.clock import Millis, format_instant
 from fraudguard.errors import InputError
 from fraudguard.money import Micros, format_amount
 from fraudguard.pins.guessing import Failure
-from fraudguard.policy.pin import Hours, Pin, PinKind, Scheme, Seal, Terms, Unlock
-from fraudguard.policy.records import Outcome
+from fraudguard.policy.hours import Hours
+from fraudguard.policy.pin import Pin, PinKind, Scheme, Seal, Terms, Unlock
+from fraudguard.policy.reasons import Outcome
 from fraudguard.rating.rate import Rate, cost
 from fraudguard.store.calls import UNKNOWN_INCREMENT
 from fraudguard.store.database import Writer
@@ -248,8 +249,7 @@ def _add(connection: sqlite3.Connection, pin: Pin, verb: str, author: str, now: 
             fix = "choose others" if "seal" in condition else f"'pin rotate' gives it new digits; {_LIST}"
             raise InputError(f"tenant {pin.tenant} {what}", fix=fix)
     terms = pin.terms
-    # Hours that are always write themselves in a way that is not read.
-    hours = "" if terms.hours in {None, Hours()} else str(terms.hours)
+    hours = "" if terms.hours is None else str(terms.hours)
     row = (
         *(pin.tenant, pin.name, pin.kind.value, pin.duress, ",".join(sorted(terms.regions)), ",".join(terms.prefixes)),
         *(terms.highest, terms.per_day, terms.begins, terms.until, hours, json.dumps(sorted(terms.accounts))),

@@ -16,10 +16,11 @@ from typing import Final, TypeAlias
 
 from fraudguard.errors import StoreError
 from fraudguard.numbering.number import BadNumber
-from fraudguard.policy.alert import severity_of
+from fraudguard.policy.alert import AlertKind, severity_of
 from fraudguard.policy.index import without_port
 from fraudguard.policy.pin import Keyed
-from fraudguard.policy.records import DURESS, QUIET, Outcome, Verdict
+from fraudguard.policy.reasons import QUIET, Outcome
+from fraudguard.policy.records import Verdict
 from fraudguard.store.alerts import NO_DETAILS, SHARED_COLUMNS, store_alerts
 from fraudguard.store.database import Writer
 from fraudguard.store.rows import TEXT_LIMIT, Row, chunks, placeholders, storable
@@ -48,8 +49,8 @@ _AFTER: Final = (
 _ATTEMPT_COLUMNS: Final = _BEFORE + SHARED_COLUMNS + _AFTER
 _SHARED: Final = slice(len(_BEFORE), len(_BEFORE) + len(SHARED_COLUMNS))
 _REASON: Final = len(_BEFORE)
-_PIN: Final = -3
-_DURESS: Final = -1
+_PIN: Final = _ATTEMPT_COLUMNS.index("pin")
+_DURESS: Final = _ATTEMPT_COLUMNS.index("duress")
 
 _NOBODY_ASKED: Final = (None, None, None, False)
 
@@ -214,19 +215,19 @@ def store_batch(rows: Sequence[Row], connection: sqlite3.Connection) -> None:
 
 def _alerts(rows: Sequence[Row]) -> list[Row]:
     """Return one row of ALERT_COLUMNS per fold key among those to be told of, counting its tries in this batch."""
-    grouped: dict[str, tuple[int, int, int, Row, str | None]] = {}
+    grouped: dict[str, tuple[int, int, int, Row]] = {}
     for row in rows:
         if row[0] == Outcome.ALLOW and not row[_DURESS]:
             continue
         at, name = row[1], row[_PIN]
         for kind in _kinds(row):
-            shared = (kind, *row[_SHARED][1:])
-            key = _fold_key(name, *shared[:7])
-            first, last, tries, shared, name = grouped.get(key, (at, at, 0, shared, name))
-            grouped[key] = (min(first, at), max(last, at), tries + 1, shared, name)
+            told = (kind, *row[_SHARED][1:])
+            key = _fold_key(name, *told[:7])
+            first, last, tries, told = grouped.get(key, (at, at, 0, (*told, _details(name))))
+            grouped[key] = (min(first, at), max(last, at), tries + 1, told)
     return [
-        (key, first, last, tries, shared[0], severity_of(shared[0]), *shared, _details(name))
-        for key, (first, last, tries, shared, name) in grouped.items()
+        (key, first, last, tries, told[0], severity_of(told[0]), *told)
+        for key, (first, last, tries, told) in grouped.items()
     ]
 
 
@@ -235,7 +236,7 @@ def _kinds(row: Row) -> Iterator[str]:
     if row[0] == Outcome.NOWHERE and row[_REASON] not in QUIET:
         yield row[_REASON]
     if row[_DURESS]:
-        yield DURESS
+        yield AlertKind.PIN_DURESS
 
 
 def _details(name: str | None) -> str:

@@ -12,17 +12,8 @@ from fraudguard.dialplan import names
 from fraudguard.errors import FraudguardError, StoreError
 from fraudguard.house import Asking, UnknownTrunkError
 from fraudguard.numbering import BadNumber, Kind, Number
-from fraudguard.policy.records import (
-    DEFAULT_LIMIT,
-    DEFAULT_TENANT,
-    EVERYBODY,
-    Attempt,
-    Facts,
-    Limit,
-    Outcome,
-    Reason,
-    Verdict,
-)
+from fraudguard.policy.reasons import Outcome, Reason
+from fraudguard.policy.records import DEFAULT_LIMIT, DEFAULT_TENANT, EVERYBODY, Attempt, Facts, Limit, Verdict
 from fraudguard.testing import Channel, Faults
 
 NOON = 1_767_268_800_000

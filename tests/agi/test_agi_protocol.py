@@ -178,7 +178,7 @@ def test_a_line_that_is_no_reply(line, what):
 def test_a_reply_that_nobody_asked_for():
     conversation = after_request()
     conversation.receive(b"200 result=1\n")
-    with pytest.raises(ProtocolError, match="'200 result=...' without a command"):
+    with pytest.raises(ProtocolError, match=r"'200 result=\.\.\.' without a command"):
         conversation.next_event()
 
 

@@ -316,7 +316,6 @@ async def test_a_reset_while_the_pin_is_looked_at_is_no_verdict_and_stays_a_gues
     assert list(there.desk.records.failures) == [1], "nobody saw that it was right: it stays a guess"
 
 
-@pytest.mark.xfail(reason="Session._answer does not settle a session whose connection was lost before", strict=True)
 @pytest.mark.parametrize("reply", [None, b"rubbish\n", f"200 result={RIGHT}\n".encode()])
 @pytest.mark.parametrize("reset", [False, True])
 async def test_a_dialogue_that_ends_in_the_middle_leaves_no_session(stage, hurried, reply, reset):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import secrets
 import shutil
 import signal
 import socket
+import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from asterisk_harness.certificates import Authority
@@ -26,7 +25,6 @@ from asterisk_harness.wiretap import Wiretap
 DOMESTIC = "912025550123"  # 0.01 a minute
 BRITAIN = "9011442079460000"  # 0.02
 NAMES = ("pbx1", "pbx2")
-TOLD = 12.0  # a lost link is told after 10 s
 
 PLAIN = '\n[ami.{name}]\nport = {port}\nsecret_file = "{name}.secret"\n'
 ENCRYPTED = PLAIN + 'tls = true\nca_file = "ours.pem"\n'
@@ -201,6 +199,10 @@ def health(port):
     return document["status"], document["checks"]
 
 
+def detail(port, name):
+    return health(port)[1][f"ami.{name}"]["detail"]
+
+
 # --- TLS ---
 
 
@@ -220,31 +222,135 @@ def test_a_call_is_followed_over_tls_and_nothing_of_it_can_be_read_on_the_way(st
     assert secret not in stopped_service.log
 
 
-def test_who_proves_to_be_another_is_told_no_secret(stopped_service, pbx1, pbx2, authorities, dial):
-    """Four ways in which TLS is set up wrong, at once, beside an Asterisk that is all right."""
+def test_who_is_not_trusted_is_told_no_secret(stopped_service, pbx1, pbx2, authorities, dial):
+    """Several ways in which TLS is set up wrong, at once, beside an Asterisk that is all right."""
     shutil.copy(authorities[1].file, stopped_service.folder)
     secret = (stopped_service.folder / "pbx2.secret").read_text().strip()
     http = free_port(socket.SOCK_STREAM)
     stopped_service.configure("[http]\nport = 0", f"[http]\nport = {http}")
-    with Wiretap(pbx2.tls_port) as tap, Wiretap(pbx2.port) as clear, Manager(pbx2.port, "everything", pbx2.tests_secret) as manager:
-        right = ENCRYPTED.format(name="pbx2", port=pbx2.tls_port)
+    with (
+        Wiretap(pbx2.tls_port) as tap,
+        Wiretap(pbx2.port) as clear,
+        Manager(pbx2.port, "everything", pbx2.tests_secret) as manager,
+    ):
+        encrypted = ENCRYPTED.format(name="pbx2", port=tap.port)
         wrong = {
-            "stranger": ENCRYPTED.format(name="pbx2", port=tap.port).replace("ours.pem", "stranger.pem"),
-            "system": PLAIN.format(name="pbx2", port=tap.port) + "tls = true\n",
-            "name": ENCRYPTED.format(name="pbx2", port=tap.port) + 'host = "localhost"\n',
-            "clear": ENCRYPTED.format(name="pbx2", port=clear.port),
-            "unencrypted": PLAIN.format(name="pbx2", port=tap.port),
+            "stranger": encrypted.replace("ours.pem", "stranger.pem"),
+            "system": encrypted.replace('ca_file = "ours.pem"\n', ""),
+            "misnamed": encrypted + 'host = "localhost"\n',
+            "clear": ENCRYPTED.format(name="pbx2", port=clear.port),  # TLS, to the port without
+            "unencrypted": PLAIN.format(name="pbx2", port=tap.port),  # and the other way round
         }
         sections = (text.replace("[ami.pbx2]", f"[ami.{name}]") for name, text in wrong.items())
-        stopped_service.configure(right, "".join(sections))
+        stopped_service.configure(ENCRYPTED.format(name="pbx2", port=pbx2.tls_port), "".join(sections))
         started(stopped_service, "pbx1")
-        for name in wrong:
-            print(told(stopped_service, "ami_absent", name))
-        print(health(http))
-        print(stopped_service.log)
-        print(stopped_service.cli("alerts", "list"))
-        print(tap.connections, len(tap.asked), len(clear.asked))
-        print([e for e in manager.events])
-        mark = pbx2.asterisk.logged_since(0)
-        print("\n".join(mark[-30:]))
-        print("HEALTH", health(http))
+
+        dialled = dial(pbx1, BRITAIN, seconds=1)
+        assert dialled.result()[0].answered
+        assert [call["cost"] for call in wait_for_calls(stopped_service, "pbx1", "ended")] == ["0.02"]
+        links = {name: told(stopped_service, "ami_absent", name)["details"]["link"] for name in wrong}
+        untrusted = "its certificate is not trusted: "
+        assert links["stranger"] == links["system"] == untrusted + "unable to get local issuer certificate"
+        assert links["misnamed"] == untrusted + "Hostname mismatch, certificate is not valid for 'localhost'"
+        assert links["clear"] == "TLS failed: wrong version number"
+        wait_until(lambda: "no greeting" in detail(http, "unencrypted"), "it was given up")
+        status, checks = health(http)
+        assert status == "degraded"
+        assert {name for name, check in checks.items() if check["status"] != "ok"} == {f"ami.{name}" for name in wrong}
+        for name in ("stranger", "system", "misnamed"):
+            assert untrusted in detail(http, name)
+            assert untrusted in entries(stopped_service, "ami down", name)[0]["error"]
+
+        assert tap.connections >= 8, "it was not tried again"
+        assert secret.encode() not in tap.asked + clear.asked
+        assert b"Action" not in tap.asked + clear.asked
+        with Manager(pbx2.port, "fraudguard", secret):
+            manager.wait_for("a login was seen", lambda event: event["AccountID"] == "fraudguard")
+        seen = [event["Event"] for event in manager.events if event["AccountID"] == "fraudguard"]
+        assert seen == ["SuccessfulAuth"], "the service had tried to log in"
+    assert secret not in stopped_service.log
+
+
+# --- several ---
+
+
+def test_calls_are_followed_apart_and_the_police_takes_the_right_one(service, pbx1, pbx2, dial):
+    first, second = dial(pbx1, BRITAIN, DOMESTIC, seconds=4), dial(pbx2, BRITAIN, seconds=4, who="erin")
+    wait_for_calls(service, "pbx1", "up", 2)
+    (call,) = wait_for_calls(service, "pbx2", "up")
+    assert (call["account"], call["number"], call["why"]) == ("erin-204", "+442079460000", "ok")
+
+    # The number that pbx1 has a verdict for, and pbx2 has not.
+    (heard,) = dial(pbx2, DOMESTIC, seconds=10, who="ursula").result()
+    assert heard.seconds is None or heard.seconds < 0.25, "it lived on"
+    (alert,) = wait_until(lambda: alerts(service, "unguarded_call"), "it was told")
+    assert alert["details"]["asterisk"] == "pbx2"
+    assert (alert["account"], alert["details"]["hung_up"]) == ("ursula", "yes")
+    assert len(calls(service, "pbx1", "up")) == 2
+    assert len(calls(service, "pbx2", "up")) == 1
+
+    assert all(heard.seconds >= 3.9 for heard in first.result() + second.result())
+    of_pbx1, of_pbx2 = wait_for_calls(service, "pbx1", "ended", 2), wait_for_calls(service, "pbx2", "ended", 2)
+    assert sorted((call["account"], call["why"], call["cost"]) for call in of_pbx1) == [
+        ("alice", "ok", "0.01"),
+        ("alice", "ok", "0.02"),
+    ]
+    assert sorted((call["account"], call["why"], call["number"]) for call in of_pbx2) == [
+        ("erin-204", "ok", "+442079460000"),
+        ("ursula", "unguarded", "+12025550123"),
+    ]
+    assert len(service.read("alerts", "list")) == 1
+
+
+def test_an_asterisk_that_dies_takes_nothing_of_the_other_with_it(service, pbx1, pbx2, dial):
+    first, second = dial(pbx1, DOMESTIC, seconds=4), dial(pbx2, BRITAIN, DOMESTIC, seconds=4)
+    wait_for_calls(service, "pbx1", "up")
+    wait_for_calls(service, "pbx2", "up", 2)
+    died_at = time.monotonic()
+    kill(pbx2)
+    assert first.result()[0].seconds >= 3.9
+    assert dial(pbx1, BRITAIN, seconds=1).result()[0].seconds >= 0.9
+    of_pbx1 = wait_for_calls(service, "pbx1", "ended", 2)
+    assert [(call["cost"], call["reconstructed"]) for call in of_pbx1] == [("0.02", False), ("0.01", False)]
+    alert = told(service, "ami_lost", "pbx2")
+    assert alert["severity"] == "critical"
+    assert len(calls(service, "pbx2", "up")) == 2, "who cannot look must not say that they ended"
+
+    away = time.monotonic() - died_at
+    start_again(pbx2)
+    wait_for_link(service, "pbx2", 2)
+    of_pbx2 = wait_for_calls(service, "pbx2", "ended", 2)
+    assert [(call["why"], call["reconstructed"]) for call in of_pbx2] == [("ok", True)] * 2
+    assert all(call["seconds"] >= away for call in of_pbx2), "money that was spent must never look unspent"
+    assert dial(pbx2, DOMESTIC, seconds=1).result()[0].answered
+    of_pbx2 = wait_for_calls(service, "pbx2", "ended", 3)
+    assert (of_pbx2[0]["cost"], of_pbx2[0]["reconstructed"]) == ("0.01", False)
+    assert len(entries(service, "channels listed", "pbx1")) == 1, "its link was lost too"
+    assert [alert["kind"] for alert in service.read("alerts", "list")] == ["ami_lost"]
+    second.result()
+
+
+def kill(pbx):
+    """End an Asterisk as the kernel would."""
+    os.kill(pbx.asterisk.pid, signal.SIGKILL)
+    pbx.asterisk.stop()
+
+
+def start_again(pbx):
+    pbx.asterisk.log.rename(pbx.asterisk.log.with_suffix(".before"))  # where the start before says that it was ready
+    pbx.asterisk.start()
+
+
+def test_kill_9_with_calls_on_both_loses_none(service, pbx1, pbx2, dial):
+    first, second = dial(pbx1, *[DOMESTIC] * 10, seconds=4), dial(pbx2, *[BRITAIN] * 5, seconds=4)
+    wait_for_calls(service, "pbx1", "up", 10)
+    wait_for_calls(service, "pbx2", "up", 5)
+    service.kill()
+    started(service, times=2)
+    assert all(heard.answered for heard in first.result() + second.result())
+    for name, count, number, cost in (("pbx1", 10, "+12025550123", "0.01"), ("pbx2", 5, "+442079460000", "0.02")):
+        found = wait_for_calls(service, name, "ended", count)
+        assert len(found) == count
+        assert {(call["number"], call["why"], call["cost"]) for call in found} == {(number, "ok", cost)}
+        assert all(3.5 <= call["seconds"] <= 6 for call in found), [call["seconds"] for call in found]
+    assert service.read("alerts", "list") == []

@@ -186,8 +186,8 @@ def test_a_good_call_reaches_the_carrier_and_a_bad_one_does_not(stack):
 
 def test_a_call_abroad_wants_a_pin(stack):
     assert stack.call("011442079460000", phone="bob", service="attack") == "503"  # heard the prompt, and keyed nothing
-    attempt = stack.fraudguard("attempts")[0]
-    assert [attempt[key] for key in ("account", "reason", "pin_required", "pin_tries")] == ["bob", "pin_timeout", True, 0]
+    keys = ("account", "reason", "pin_required", "pin_tries")
+    assert [stack.fraudguard("attempts")[0][key] for key in keys] == ["bob", "pin_timeout", True, 0]
 
 
 def test_both_verdicts_are_recorded(stack):

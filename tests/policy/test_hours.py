@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fraudguard.errors import InputError
-from fraudguard.policy.pin import WEEKDAYS, Hours
+from fraudguard.policy.hours import WEEKDAYS, Hours
 
 MONDAY = datetime(2027, 1, 4, tzinfo=UTC)
 every = st.builds(

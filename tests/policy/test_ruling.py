@@ -109,7 +109,7 @@ def limited(**terms):
     return replace(ANNA, terms=Terms(**terms))
 
 
-def keyed(refusal="", pin=None, tries=1, **more):
+def keyed(refusal=None, pin=None, tries=1, **more):
     return Keyed(NOW, pin, refusal, tries, **more)
 
 
@@ -124,18 +124,18 @@ def wanting(came=None, forwarded=False):
     [
         (wanting(forwarded=True), "pin_forwarded", "nobody is there to key it"),
         (wanting(), "pin_required", "there is none that could be keyed at account 204 of tenant acme ('pin add'"),
-        (wanting(keyed("pin_hangup", tries=0)), "pin_hangup", "the caller hung up instead of keying one"),
-        (wanting(keyed("pin_timeout", tries=0)), "pin_timeout", "nothing was keyed in time (pin.timeout_seconds"),
-        (wanting(keyed("pin_locked")), "pin_locked", "too many wrong ones were keyed before ('pin unlock'"),
+        (wanting(keyed(Reason.PIN_HANGUP, tries=0)), "pin_hangup", "the caller hung up instead of keying one"),
+        (wanting(keyed(Reason.PIN_TIMEOUT, tries=0)), "pin_timeout", "nothing was keyed in time (pin.timeout_seconds"),
+        (wanting(keyed(Reason.PIN_LOCKED)), "pin_locked", "too many wrong ones were keyed before ('pin unlock'"),
         (
-            wanting(keyed("pin_account", ANNA)),
+            wanting(keyed(Reason.PIN_ACCOUNT, ANNA)),
             "pin_account",
             "'anna' (7) was keyed, but may not be used at account 204",
         ),
-        (wanting(keyed("pin_wrong", tries=1)), "pin_wrong", "keyed once, and it was nobody's"),
-        (wanting(keyed("pin_wrong", tries=2)), "pin_wrong", "keyed twice"),
-        (wanting(keyed("pin_wrong", tries=3)), "pin_wrong", "keyed three times"),
-        (wanting(keyed("pin_wrong", tries=4)), "pin_wrong", "keyed 4 times"),
+        (wanting(keyed(Reason.PIN_WRONG, tries=1)), "pin_wrong", "keyed once, and it was nobody's"),
+        (wanting(keyed(Reason.PIN_WRONG, tries=2)), "pin_wrong", "keyed twice"),
+        (wanting(keyed(Reason.PIN_WRONG, tries=3)), "pin_wrong", "keyed three times"),
+        (wanting(keyed(Reason.PIN_WRONG, tries=4)), "pin_wrong", "keyed 4 times"),
         (wanting(keyed(pin=limited(until=1))), "pin_time", "'anna' (7) was keyed, but is not good at this time"),
         (wanting(keyed(pin=limited(prefixes=("44",)))), "pin_region", "is not good for this number"),
         (wanting(keyed(pin=limited(highest=1))), "pin_price", "is not good at this price"),
@@ -177,7 +177,7 @@ def test_every_reason_about_pins_is_told():
     [
         (facts(price=rate()), (False, None, None)),
         (wanting(), (True, None, None)),
-        (wanting(keyed("pin_wrong", tries=3)), (True, None, 3)),
+        (wanting(keyed(Reason.PIN_WRONG, tries=3)), (True, None, 3)),
         (wanting(keyed(pin=replace(ANNA, duress=True))), (True, "anna", 1)),
         (wanting(keyed(tries=0, assumed=True)), (True, None, 0)),
     ],

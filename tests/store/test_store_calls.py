@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from fraudguard.ledger.records import Admission, Call, Leg, State, admission_of
 from fraudguard.numbering import Kind, Number
-from fraudguard.policy.records import Attempt, Facts, Limit, Outcome, Reason, Scope, Verdict
+from fraudguard.policy.reasons import Outcome, Reason
+from fraudguard.policy.records import Attempt, Facts, Limit, Scope, Verdict
 from fraudguard.rating import Rate
 from fraudguard.store import migrate
 from fraudguard.store.calls import (

@@ -13,7 +13,8 @@ RECORD = """
 import asyncio, sys
 from pathlib import Path
 from fraudguard.numbering import BadNumber
-from fraudguard.policy.records import Attempt, Facts, Limit, Outcome, Reason, Scope, Verdict
+from fraudguard.policy.records import Attempt, Facts, Limit, Scope, Verdict
+from fraudguard.policy.reasons import Outcome, Reason
 from fraudguard.store import VerdictLog, open_writer
 
 async def main():

@@ -3,7 +3,8 @@ import pytest
 from fraudguard.errors import InputError
 from fraudguard.numbering import BadNumber, Kind, Number
 from fraudguard.policy.pin import Keyed, Pin, PinKind, Scheme, Seal, Terms
-from fraudguard.policy.records import Attempt, Facts, Limit, Outcome, Reason, Scope, Verdict
+from fraudguard.policy.reasons import Outcome, Reason
+from fraudguard.policy.records import Attempt, Facts, Limit, Scope, Verdict
 from fraudguard.rating import Rate
 from fraudguard.store import pins
 from fraudguard.store.alerts import ack_alert, list_alerts

@@ -13,8 +13,10 @@ from fraudguard.numbering import Kind, Number
 from fraudguard.pins.digits import Digits
 from fraudguard.pins.guessing import Failure
 from fraudguard.pins.vault import Vault
-from fraudguard.policy.pin import Hours, Keyed, Pin, PinKind, Scheme, Seal, Terms, Unlock
-from fraudguard.policy.records import Attempt, Facts, Limit, Outcome, Reason, Scope, Verdict
+from fraudguard.policy.hours import Hours
+from fraudguard.policy.pin import Keyed, Pin, PinKind, Scheme, Seal, Terms, Unlock
+from fraudguard.policy.reasons import Outcome, Reason
+from fraudguard.policy.records import Attempt, Facts, Limit, Scope, Verdict
 from fraudguard.rating import Rate
 from fraudguard.store import migrate, pins
 from fraudguard.store.calls import UNKNOWN_INCREMENT, save_calls
@@ -91,8 +93,8 @@ async def test_pins_are_stored_whole(acme, reader):
     ]
 
 
-async def test_hours_that_are_always_are_none(acme):
-    assert (await pins.add_pin(acme, pin(terms=Terms(hours=Hours())), **BY)).terms == Terms()
+async def test_hours_that_are_always_are_kept(acme):
+    assert (await pins.add_pin(acme, pin(terms=Terms(hours=Hours())), **BY)).terms == Terms(hours=Hours())
 
 
 async def test_a_name_is_a_tenant_s_only_once(acme, reader):

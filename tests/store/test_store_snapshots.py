@@ -9,7 +9,8 @@ from fraudguard.errors import StoreError
 from fraudguard.numbering import BadNumber
 from fraudguard.pins.guessing import Failure
 from fraudguard.policy.pin import Pin, PinKind, Scheme, Seal, Terms, Unlock
-from fraudguard.policy.records import EVERYBODY, Attempt, Facts, Limit, Outcome, Reason, Scope, Snapshot, Verdict
+from fraudguard.policy.reasons import Outcome, Reason
+from fraudguard.policy.records import EVERYBODY, Attempt, Facts, Limit, Scope, Snapshot, Verdict
 from fraudguard.rating import Rate
 from fraudguard.store import SnapshotSource, VerdictLog, pins, policies
 from fraudguard.store.rates import Delivery, import_deck

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from fraudguard.errors import StoreError
 from fraudguard.numbering import BadNumber, Kind, Number
 from fraudguard.policy.pin import Keyed, Pin, PinKind, Seal, Terms
-from fraudguard.policy.records import QUIET, Attempt, Block, Facts, Grant, Limit, Outcome, Reason, Scope, Verdict
+from fraudguard.policy.reasons import QUIET, Outcome, Reason
+from fraudguard.policy.records import Attempt, Block, Facts, Grant, Limit, Scope, Verdict
 from fraudguard.rating import Rate
 from fraudguard.store import VerdictLog, migrate, open_writer
 from fraudguard.store.alerts import FOLD_MILLIS, ack_alert, list_alerts
@@ -171,7 +172,7 @@ async def test_whose_pin_was_keyed_is_stored(log, reader):
         None,
         Keyed(NOW, pin(), tries=2),
         Keyed(NOW, pin(duress=True), tries=1),
-        Keyed(NOW, refusal="pin_wrong", tries=3),
+        Keyed(NOW, refusal=Reason.PIN_WRONG, tries=3),
     ]
     for n, keyed in enumerate(made):
         await log.record(verdict(f"c{n}", keyed=keyed))

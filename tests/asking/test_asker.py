@@ -25,21 +25,22 @@ from pin_cases import (
 )
 from policy_cases import NOW, attempt, rate
 
+from fraudguard.asking import asker as asking
+from fraudguard.asking.keypad import HungUpError
 from fraudguard.errors import StoreError, UnreachableError
 from fraudguard.guard import Guard
-from fraudguard.pins import asking
 from fraudguard.pins.digits import Digits
 from fraudguard.pins.guessing import FREE, Scope
-from fraudguard.pins.keypad import HungUpError
 from fraudguard.policy import PolicyIndex, Reason, Snapshot
-from fraudguard.policy.pin import Hours, Unlock
+from fraudguard.policy.hours import Hours
+from fraudguard.policy.pin import Unlock
 from fraudguard.rating import Deck, PrefixTable, cost
 
 REMEMBERING = replace(ASKING, remember_millis=10 * MINUTE)
 
 
 class Keys:
-    """A caller who keys these digits, one after the other, and then nothing (pins.keypad.Keypad)."""
+    """A caller who keys these digits, one after the other, and then nothing (asking.keypad.Keypad)."""
 
     def __init__(self, *keyed):
         self.keyed = list(keyed)
@@ -79,11 +80,11 @@ def desk():
 @pytest.mark.parametrize(
     ("keyed", "asked", "refusal", "tries"),
     [
-        ((RIGHT,), ["ask"], "", 1),
-        ((WRONG, RIGHT), ["ask", "again"], "", 2),
+        ((RIGHT,), ["ask"], None, 1),
+        ((WRONG, RIGHT), ["ask", "again"], None, 2),
         ((WRONG,) * 5, ["ask", "again", "again"], "pin_wrong", 3),
         ((), ["ask", "ask", "ask"], "pin_timeout", 0),
-        (("", RIGHT), ["ask", "ask"], "", 1),
+        (("", RIGHT), ["ask", "ask"], None, 1),
         ((WRONG, "", ""), ["ask", "again", "again"], "pin_wrong", 1),
         ((HungUpError("x"),), ["ask"], "pin_hangup", 0),
         ((WRONG, HungUpError("x")), ["ask", "again"], "pin_hangup", 1),
@@ -93,7 +94,7 @@ async def test_what_comes_of_it(desk, keyed, asked, refusal, tries):
     keys = Keys(*keyed)
     async with desk.asker.ask(wanted(), keys) as came:
         assert (came.refusal, came.tries, keys.asked) == (refusal, tries, asked)
-    assert (came.pin is not None, came.at, came.spent, came.assumed) == (refusal == "", NOW, 0, False)
+    assert (came.pin is not None, came.at, came.spent, came.assumed) == (refusal is None, NOW, 0, False)
     assert not keys.refused, "what the call comes to is not said here"
 
 
@@ -185,7 +186,8 @@ async def test_who_is_locked_out_takes_the_same_work_and_hears_the_same(desk):
     async with desk.asker.ask(wanted(), keys) as came:
         assert (came.pin, came.refusal, came.tries) == (None, "pin_locked", 3)
     assert keys.asked == ["ask", "again", "again"]
-    assert (len(desk.records.failures), desk.verifier.looked) == (noted, looked + 3)
+    assert (len(desk.records.failures), desk.verifier.looked) == (noted, looked), "it is not looked at"
+    assert desk.events[-3:] == ["pretend"] * 3, "but the work is done"
     assert desk.told == ["pin_failures", "pin_locked_out"]
 
 
@@ -218,7 +220,7 @@ async def test_a_right_guess_among_a_hundred_wrong_ones_at_once_is_not_found_bey
 
 async def test_a_crowd_of_honest_callers_of_one_account_is_not_locked_out(desk):
     came = await asyncio.gather(*(ask(desk, RIGHT) for _ in range(200)))
-    assert {one.refusal for one in came} == {""}
+    assert {one.refusal for one in came} == {None}
     assert (desk.alerts, desk.records.failures, desk.guesses._tries) == ([], {}, {})
 
 
@@ -242,8 +244,34 @@ async def test_a_queue_without_end_is_refused(desk, monkeypatch):
     monkeypatch.setattr(asking, "MAX_WAITING", 3)
     came = await asyncio.gather(*(ask(desk, RIGHT) for _ in range(5)), return_exceptions=True)
     assert [type(one) for one in came[3:]] == [UnreachableError] * 2
-    assert {one.refusal for one in came[:3]} == {""}
-    assert (await ask(desk, RIGHT)).refusal == "", "when they are through there is room again"
+    assert {one.refusal for one in came[:3]} == {None}
+    assert (await ask(desk, RIGHT)).refusal is None, "when they are through there is room again"
+
+
+async def test_nobody_is_asked_for_what_cannot_be_looked_at(desk):
+    desk.verifier.is_ready = False
+    keys = Keys(RIGHT)
+    async with desk.asker.ask(wanted(), keys) as came:
+        assert (came.pin, came.refusal, came.assumed, keys.asked) == (None, None, False, [])
+
+
+async def test_nobody_is_asked_while_too_many_are_at_the_prompt(desk, monkeypatch):
+    monkeypatch.setattr(asking, "MAX_ASKED", 2)
+    desk.verifier.pins[WRONG] = None
+    callers = [Keys(RIGHT) for _ in range(3)]
+
+    async def call(keys):
+        async with desk.asker.ask(wanted(), keys) as came:
+            return came.pin is not None
+
+    assert await asyncio.gather(*map(call, callers)) == [True, True, False]
+    assert callers[2].asked == []
+    broken = Keys(RuntimeError("x"))
+    for _ in range(3):
+        broken.keyed = [RuntimeError("x")]
+        with pytest.raises(RuntimeError):
+            await call(broken)
+    assert await call(Keys(RIGHT)), "who has gone is not counted any more"
 
 
 async def test_an_unlock_of_an_operators_counts_from_the_next_try(desk):
@@ -252,9 +280,9 @@ async def test_an_unlock_of_an_operators_counts_from_the_next_try(desk):
     assert (await ask(desk, RIGHT)).refusal == "pin_locked"
     desk.policy = policy(pin(), unlocks=(Unlock(desk.clock.at, "acme", "204"),))
     desk.verifier.pins[RIGHT] = desk.policy.pin(1)
-    assert (await ask(desk, RIGHT)).refusal == ""
+    assert (await ask(desk, RIGHT)).refusal is None
     await fail(desk, 6)
-    assert (await ask(desk, RIGHT)).refusal != "", "the same unlock is good once"
+    assert (await ask(desk, RIGHT)).refusal is not None, "the same unlock is good once"
 
 
 @pytest.mark.parametrize(
@@ -315,7 +343,7 @@ async def test_the_same_device_may_dial_the_same_region_for_a_while(remembering)
     desk.clock.at += 10 * MINUTE - 1
     assert await recalled(desk)
     async with desk.asker.ask(wanted(at=desk.clock.at), Keys()) as came:
-        assert (came.tries, came.refusal, came.at) == (0, "", desk.clock.at)
+        assert (came.tries, came.refusal, came.at) == (0, None, desk.clock.at)
     desk.clock.at += 1
     assert not await recalled(desk), "since it was keyed, not since it was used"
 
@@ -419,7 +447,7 @@ async def test_a_call_that_fails_lets_the_next_one_at_the_money():
     with pytest.raises(StoreError):
         async with desk.asker.ask(wanted(), Keys(RIGHT)):
             raise StoreError("full")
-    assert (await ask(desk, RIGHT)).refusal == ""
+    assert (await ask(desk, RIGHT)).refusal is None
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ import pyotp
 import pytest
 from pin_cases import RIGHT, SCHEME, VAULT, WRONG, StillClock, pin, policy
 
+from fraudguard.asking.asker import SLOTS
+from fraudguard.asking.verifier import PinVerifier
 from fraudguard.errors import ConfigError, StoreError
-from fraudguard.pins.asking import SLOTS
 from fraudguard.pins.digits import Digits
 from fraudguard.pins.totp import STEP_MILLIS
-from fraudguard.pins.verifier import PinVerifier
 from fraudguard.policy import PolicyIndex, Snapshot
 from fraudguard.policy.pin import PinKind, Seal
 
@@ -43,7 +43,15 @@ class Bench:
         self.vault = Sealing()
         self.steps = {}
         self.clock = StillClock()
-        self.verifier = PinVerifier(lambda _: self.vault, lambda: self.policy, self.use_step, self.clock)
+        self.failed = []
+        self.verifier = PinVerifier(
+            lambda _: self.vault,
+            lambda: self.policy,
+            self.use_step,
+            self.clock,
+            workers=SLOTS,
+            failed=self.failed.append,
+        )
 
     async def use_step(self, pin_id, step):
         await asyncio.sleep(0)
@@ -146,9 +154,26 @@ async def test_without_the_pepper_nothing_is_known(bench):
     def gone(_):
         raise ConfigError("no pepper")
 
+    assert there.verifier.ready("acme")
     there.verifier._vault = gone
     with pytest.raises(ConfigError):
         await there.whose(RIGHT)
+    assert there.failed == []
+    assert not there.verifier.ready("acme")
+    assert [error.what for error in there.failed] == ["no pepper"]
+
+
+async def test_of_a_tenant_that_never_had_a_pin_there_is_nothing_to_tell(bench):
+    there = bench(pin())
+    assert (there.verifier.ready("other"), there.failed) == (False, [])
+    await there.verifier.pretend("other", Digits(RIGHT))
+    assert there.vault.threads == []
+
+
+async def test_a_pretence_does_the_work_and_uses_up_no_code(bench, phone):
+    there = bench(phone)
+    await there.verifier.pretend("acme", Digits(there.code(phone)))
+    assert (len(there.vault.threads), there.steps) == (1, {})
 
 
 # --- authenticators ---

@@ -7,17 +7,19 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from fraudguard.clock import Clock
-from fraudguard.pins.asking import SLOTS
+from fraudguard.errors import ConfigError
 from fraudguard.pins.digits import Digits
 from fraudguard.pins.totp import matching_step
 from fraudguard.pins.vault import Vault
 from fraudguard.policy import PolicyIndex
-from fraudguard.policy.pin import Pin, Scheme
+from fraudguard.policy.pin import Pin, Scheme, Seal
 
 
 class PinVerifier:
-    """Knows PINs (asking.Verifier). `vault` returns what seals those of a scheme, and may raise ConfigError; `use_step`
-    takes an authenticator's code, and says whether it was there to take.
+    """Knows PINs (asker.Verifier), and looks at as many at once as there are `workers`.
+
+    `vault` returns what seals those of a scheme, and may raise ConfigError: `failed` is told. `use_step` takes an
+    authenticator's code, and says whether it was there to take.
     """
 
     def __init__(
@@ -26,16 +28,32 @@ class PinVerifier:
         policy: Callable[[], PolicyIndex],
         use_step: Callable[[int, int], Awaitable[bool]],
         clock: Clock,
+        *,
+        workers: int,
+        failed: Callable[[ConfigError], None],
     ) -> None:
         self._vault = vault
         self._policy = policy
         self._use_step = use_step
         self._clock = clock
-        self._pool = ThreadPoolExecutor(SLOTS, "pin")
+        self._failed = failed
+        self._pool = ThreadPoolExecutor(workers, "pin")
 
     def close(self) -> None:
         """Stop, leaving undone what nobody waits for any more."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def ready(self, tenant: str) -> bool:
+        """Say whether the tenant's PINs can be looked at; tell when they should be and cannot."""
+        scheme = self._policy().schemes.get(tenant)
+        if scheme is None:
+            return False
+        try:
+            self._vault(scheme)
+        except ConfigError as error:
+            self._failed(error)
+            return False
+        return True
 
     async def verify(self, tenant: str, account: str, digits: Digits) -> Pin | None:
         """Return the tenant's PIN that the digits are, whatever its terms; of authenticators only this account's."""
@@ -43,8 +61,7 @@ class PinVerifier:
         if scheme is None:
             return None
         vault = self._vault(scheme)
-        loop = asyncio.get_running_loop()
-        seal = await loop.run_in_executor(self._pool, vault.seal, scheme, tenant, digits)
+        seal = await self._seal(vault, scheme, tenant, digits)
         policy = self._policy()  # a PIN that was revoked meanwhile is none
         pin = policy.pin_at(tenant, seal.index)
         if pin is not None and vault.same(pin.seal, seal):
@@ -56,3 +73,13 @@ class PinVerifier:
             if step is not None and await self._use_step(candidate.id, step):
                 good = candidate
         return good
+
+    async def pretend(self, tenant: str, digits: Digits) -> None:
+        """Do the work of `verify` and look at nothing: an authenticator's code is not used up."""
+        scheme = self._policy().schemes.get(tenant)
+        if scheme is not None:
+            await self._seal(self._vault(scheme), scheme, tenant, digits)
+
+    async def _seal(self, vault: Vault, scheme: Scheme, tenant: str, digits: Digits) -> Seal:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, vault.seal, scheme, tenant, digits)

@@ -6,18 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime
 from typing import Final, Protocol
 
-from fraudguard.clock import Clock, Millis
+from fraudguard.asking.keypad import HungUpError, Keypad
+from fraudguard.asking.notices import told
+from fraudguard.clock import Clock, Millis, day_began
 from fraudguard.errors import UnreachableError
 from fraudguard.house import Asking, House
 from fraudguard.money import Micros
 from fraudguard.numbering import BadNumber
 from fraudguard.pins.digits import Digits
 from fraudguard.pins.guessing import Failure, Guesses
-from fraudguard.pins.keypad import HungUpError, Keypad
-from fraudguard.pins.notices import told
 from fraudguard.policy import Attempt, Facts, PolicyIndex, Reason, rules
 from fraudguard.policy.alert import NewAlert
 from fraudguard.policy.index import without_port
@@ -26,19 +25,29 @@ from fraudguard.policy.pin import Keyed, Pin
 MAX_REMEMBERED: Final = 10_000
 """Devices that may dial a region again without a PIN. Beyond that the oldest are asked once more."""
 
+MAX_ASKED: Final = 5_000
+"""Callers at the prompt at once. Half of what the server takes by default: the other half is for verdicts."""
 
 SLOTS: Final = 2
 """PINs looked at at once. Each takes some 25 ms of a core and 19 MiB: verdicts want the cores too."""
 
-MAX_WAITING: Final = 5_000
-"""PINs that wait to be looked at. More callers than that are not at the prompt by themselves."""
+MAX_WAITING: Final = 500
+"""PINs that wait to be looked at: some 80 a second are, and nobody waits for longer than agi.dialogue.THINK_SECONDS."""
 
 
 class Verifier(Protocol):
     """Who knows whose PIN it is."""
 
+    def ready(self, tenant: str) -> bool:
+        """Say whether a tenant's PINs can be looked at; whoever has to know is told when not."""
+        ...
+
     async def verify(self, tenant: str, account: str, digits: Digits) -> Pin | None:
         """Return the tenant's PIN that these digits are, wherever it may be used. Takes as long when there is none."""
+        ...
+
+    async def pretend(self, tenant: str, digits: Digits) -> None:
+        """Take as long, and look at nothing."""
         ...
 
 
@@ -88,6 +97,7 @@ class PinAsker:
         # What is looked at counts as failed: all at once, a crowd of honest callers would be locked out.
         self._slots = asyncio.Semaphore(SLOTS)
         self._waiting = 0
+        self._asked = 0
         # One for all: a commit takes milliseconds, and of two calls by one PIN the second must see the first's lease.
         self._purse = asyncio.Lock()
 
@@ -95,16 +105,26 @@ class PinAsker:
     async def ask(self, facts: Facts, keypad: Keypad) -> AsyncIterator[Keyed]:
         """Ask for a PIN, unless this device keyed one a moment ago. What the PIN may spend is held until the end.
 
-        Raises StoreError when nothing can be recorded: then nothing may be looked at either.
+        Nobody is asked for what cannot be looked at, nor when too many are at the prompt already. Raises StoreError
+        when nothing can be recorded: then nothing may be looked at either.
         """
-        asking = self._house.tenancy_of(facts.attempt.tenant).asking
+        tenant = facts.attempt.tenant
         pin = self._recall(facts)
         if pin is not None:
             async with self._holding(Keyed(self._clock.now(), pin), facts) as keyed:
                 if self._helps(keyed, facts):  # else the caller may have another that does
                     yield keyed
                     return
-        async with self._holding(await self._dialogue(facts, asking, keypad), facts) as keyed:
+        if self._asked >= MAX_ASKED or not self._verifier.ready(tenant):
+            yield Keyed(self._clock.now())
+            return
+        asking = self._house.tenancy_of(tenant).asking
+        self._asked += 1
+        try:
+            asked = await self._dialogue(facts, asking, keypad)
+        finally:
+            self._asked -= 1
+        async with self._holding(asked, facts) as keyed:
             if asking.remember_millis and keyed.pin is not None and self._helps(keyed, facts):
                 self._remember(facts, keyed.pin, keyed.at + asking.remember_millis)
             yield keyed
@@ -112,11 +132,11 @@ class PinAsker:
     @asynccontextmanager
     async def _holding(self, keyed: Keyed, facts: Facts) -> AsyncIterator[Keyed]:
         """Hold what the PIN may spend, where it may not spend without end."""
-        if keyed.pin is None or keyed.refusal or keyed.pin.terms.per_day is None:
+        if keyed.pin is None or keyed.refusal is not None or keyed.pin.terms.per_day is None:
             yield keyed
             return
         async with self._purse:
-            since = _midnight(keyed.at, facts)
+            since = day_began(keyed.at, facts.zone)
             yield replace(keyed, spent=await self._records.spent(keyed.pin.id, since))
 
     def _helps(self, keyed: Keyed, facts: Facts) -> bool:
@@ -126,7 +146,9 @@ class PinAsker:
         return verdict.allowed
 
     async def _dialogue(self, facts: Facts, asking: Asking, keypad: Keypad) -> Keyed:
-        pin, refusal, tries = None, Reason.PIN_TIMEOUT.value, 0
+        pin: Pin | None = None
+        refusal: Reason | None = Reason.PIN_TIMEOUT
+        tries = 0
         for _ in range(asking.tries):
             try:
                 digits = await keypad.ask(again=tries > 0)
@@ -136,14 +158,16 @@ class PinAsker:
             if digits:
                 tries += 1
                 pin, refusal = await self._look(facts.attempt, digits)
-                if not refusal:
+                if refusal is None:
                     break
         return Keyed(self._clock.now(), pin, refusal, tries)
 
-    async def _look(self, attempt: Attempt, digits: Digits) -> tuple[Pin | None, str]:
-        """Return whose PIN it is, and why it is of no use ('' where it is)."""
+    async def _look(self, attempt: Attempt, digits: Digits) -> tuple[Pin | None, Reason | None]:
+        """Return whose PIN it is, and why it is of no use (None where it is)."""
         if self._waiting >= MAX_WAITING:
-            raise UnreachableError(f"{MAX_WAITING} PINs wait to be looked at")
+            raise UnreachableError(
+                f"{MAX_WAITING} PINs wait to be looked at", fix="see who keys so many: attempts"
+            )
         self._waiting += 1
         try:
             async with self._slots:
@@ -151,11 +175,11 @@ class PinAsker:
         finally:
             self._waiting -= 1
 
-    async def _look_now(self, attempt: Attempt, digits: Digits) -> tuple[Pin | None, str]:
+    async def _look_now(self, attempt: Attempt, digits: Digits) -> tuple[Pin | None, Reason | None]:
         self._guesses.unlock(self._policy().unlocks)
         failure = Failure(self._clock.now(), attempt.tenant, attempt.account, without_port(attempt.source))
         if not self._guesses.begin(failure):
-            await self._verifier.verify(attempt.tenant, attempt.account, digits)  # takes as long, and sounds the same
+            await self._verifier.pretend(attempt.tenant, digits)
             return None, Reason.PIN_LOCKED
         try:
             noted = await self._records.note(failure)
@@ -174,7 +198,7 @@ class PinAsker:
             return pin, Reason.PIN_WRONG if pin is None else Reason.PIN_ACCOUNT
         self._guesses.forgive(failure)
         await self._records.forget(noted)
-        return pin, ""
+        return pin, None
 
     def _recall(self, facts: Facts) -> Pin | None:
         """Return the PIN that this device keyed for this region not long ago, if it is still one."""
@@ -202,10 +226,3 @@ def _device(facts: Facts) -> _Device | None:
     if isinstance(number, BadNumber) or number.region is None or not attempt.account or not address:
         return None
     return attempt.tenant, attempt.account, address, number.region
-
-
-def _midnight(at: Millis, facts: Facts) -> Millis:
-    """Return when the day of the tenant's began."""
-    # Where the clock goes back at midnight there are two of them: the first.
-    day = datetime.fromtimestamp(at / 1000, tz=facts.zone).replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
-    return int(day.timestamp() * 1000)
