@@ -49,6 +49,12 @@ Prompt = Annotated[str, Field(pattern=r"^[A-Za-z0-9_/.-]{1,80}$")]
 """A sound file as Asterisk names it: without ending, it looks for one in the channel's language by itself."""
 
 
+Tries = Annotated[int, Field(ge=1, le=10)]
+KeySeconds = Annotated[int, Field(ge=1, le=60)]
+RememberMinutes = Annotated[int, Field(ge=0, le=1440)]
+Language = Annotated[str, Field(pattern=r"^[A-Za-z_-]{0,20}$")]
+
+
 class Prompts(_Section):
     """What the caller hears, by the names of sound files. The defaults are Asterisk's own."""
 
@@ -62,10 +68,10 @@ class PinSettings(_Section):
 
     ask: tuple[PinAskedKind, ...] = ("international", "premium", "satellite", "unknown")  # kinds of number; []: never
     answer: Literal["early", "answered"] = "early"  # ask before the call is answered, or answer it first
-    tries: int = Field(default=3, ge=1, le=10)  # in one call
-    timeout_seconds: int = Field(default=6, ge=1, le=60)  # from the prompt to the first digit, and from digit to digit
-    remember_minutes: int = Field(default=0, ge=0, le=1440)  # the same device may dial the same region again without
-    language: str = Field(default="", pattern=r"^[A-Za-z_-]{0,20}$")  # of the prompts; "": the channel's own
+    tries: Tries = 3  # in one call
+    timeout_seconds: KeySeconds = 6  # from the prompt to the first digit, and from digit to digit
+    remember_minutes: RememberMinutes = 0  # the same device may dial the same region again without
+    language: Language = ""  # of the prompts; "": the channel's own
     prompts: Prompts = Prompts()
 
 
@@ -80,10 +86,10 @@ class TenantPins(_Section):
 
     ask: tuple[PinAskedKind, ...] | None = None
     answer: Literal["early", "answered"] | None = None
-    tries: int | None = Field(default=None, ge=1, le=10)
-    timeout_seconds: int | None = Field(default=None, ge=1, le=60)
-    remember_minutes: int | None = Field(default=None, ge=0, le=1440)
-    language: str | None = Field(default=None, pattern=r"^[A-Za-z_-]{0,20}$")
+    tries: Tries | None = None
+    timeout_seconds: KeySeconds | None = None
+    remember_minutes: RememberMinutes | None = None
+    language: Language | None = None
     prompts: Prompts | None = None
 
 

@@ -85,7 +85,7 @@ class Settings(BaseSettings):
         override = self.tenants.get(tenant)
         if override is None:
             return self.numbering
-        return self.numbering.model_copy(update=override.model_dump(exclude_none=True, exclude={"zone", "pin"}))
+        return self.numbering.model_copy(update=override.model_dump(exclude_none=True, include=set(Numbering.model_fields)))
 
     def pin_of(self, tenant: str) -> PinSettings:
         """Return how a tenant's callers are asked for a PIN: its own section over [pin]. Unknown tenants get [pin]."""

@@ -51,10 +51,11 @@ class Hours:
     @classmethod
     def parse(cls, text: str, *, where: str = "") -> Self:
         """Read 'mon-fri 08:00-18:00', 'sat,sun' or '22:00-06:00'. Raises InputError."""
-        if text == ALWAYS:
+        written = text.strip().lower()
+        if written == ALWAYS:
             return cls()
-        match = _HOURS(text.strip().lower())
-        if not text.strip() or match is None:
+        match = _HOURS(written)
+        if not written or match is None:
             raise InputError(f"{text[:40]!r} are no hours", where=where, fix="write them as 'mon-fri 08:00-18:00'")
         days = frozenset(range(7)) if match["days"] is None else _parse_days(match["days"], where)
         if match["begin"] is None:

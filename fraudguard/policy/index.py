@@ -151,8 +151,8 @@ class PolicyIndex:
 
 
 class _TenantPins:
-    """The PINs of one tenant: those of digits by their index, authenticators by the accounts at which they may be keyed,
-    None for any. `accounts` are those at which something may be keyed, unless it is `anywhere`.
+    """The PINs of one tenant: those of digits by their index, authenticators by the accounts at which they may be
+    keyed, None for any. `accounts` are those at which something may be keyed, unless it is `anywhere`.
     """
 
     __slots__ = ("accounts", "anywhere", "authenticators", "by_index")
