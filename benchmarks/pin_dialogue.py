@@ -42,7 +42,7 @@ from fraudguard.errors import ConfigError
 from fraudguard.pins.digits import Digits
 from fraudguard.pins.vault import Vault, make_pepper
 from fraudguard.policy import PolicyIndex, Snapshot
-from fraudguard.policy.pin import Pin, PinKind, Terms
+from fraudguard.policy.pin import NewPin, Pin, PinKind, Terms
 from fraudguard.rating import Rate
 from fraudguard.service import running
 from fraudguard.store import create_database, open_writer
@@ -102,8 +102,8 @@ async def prepare(folder: Path) -> None:
         await import_deck(writer, delivery, rates, currency="USD", now=now)
         scheme = await settle_scheme(writer, TENANT, vault.new_scheme())
         seal = vault.seal(scheme, TENANT, Digits(PIN))
-        pin = Pin(0, TENANT, "anna", PinKind.DIGITS, duress=False, terms=Terms(), seal=seal, author="", created=now)
-        await add_pin(writer, pin, author="benchmark", now=now)
+        new = NewPin(TENANT, "anna", PinKind.DIGITS, duress=False, terms=Terms())
+        await add_pin(writer, new, seal, author="benchmark", now=now)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 import structlog
 from pydantic import SecretStr
@@ -54,16 +54,26 @@ def make_secret(path: Path, owner: Path, *, text: str | None = None) -> bool:
     `text` is the secret where it has a form of its own. Raises UnreachableError when it cannot be written.
     """
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, SECRET_MODE)
+        file = new_private_file(path, fix="check the folder and its rights")
     except FileExistsError:
         return False
-    except OSError as error:
-        raise UnreachableError(
-            f"cannot be written: {error.strerror}", where=str(path), fix="check the folder and its rights"
-        ) from None
-    with os.fdopen(handle, "w", encoding="ascii") as file:
+    with file:
         file.write((text or secrets.token_urlsafe(SECRET_BYTES)) + "\n")
         with suppress(OSError):  # only root may give a file away, and only then it is needed
             service = owner.stat()
             os.fchown(file.fileno(), service.st_uid, service.st_gid)
     return True
+
+
+def new_private_file(path: Path, *, fix: str = "") -> TextIO:
+    """Open a new file that nobody else can read, for text as it is.
+
+    Raises FileExistsError, and UnreachableError when it cannot be made; `fix` is what to do then.
+    """
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, SECRET_MODE)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise UnreachableError(f"cannot be written: {error.strerror}", where=str(path), fix=fix) from None
+    return os.fdopen(handle, "w", encoding="utf-8", newline="")

@@ -88,10 +88,6 @@ class Known:
         await self.meanwhile()
         return self.pins.get(digits.reveal())
 
-    async def pretend(self, tenant, digits):
-        self.events.append("pretend")
-        await self.meanwhile()
-
 
 class Kept:
     """Keeps failures and money (asker.Records), and does `before` each time."""

@@ -85,11 +85,16 @@ class AgiServer:
         self._sweep()
 
     async def stop(self, grace: float = 5.0) -> None:
-        """Stop listening; sessions have `grace` seconds to get their answer, then a failure line."""
+        """Stop listening; sessions have `grace` seconds to get their answer, then a failure line.
+
+        Those that talk with a caller would need longer, and get it at once.
+        """
         if self._listener is None:
             return
         desk = self._running
         self._listener.close()
+        for session in [session for session in desk.sessions if session.talks]:
+            session.fail(Failure.STOPPING)
         if not await _within(grace, desk.idle):
             for session in tuple(desk.sessions):
                 session.fail(Failure.STOPPING)

@@ -50,7 +50,7 @@ class Desk:
 
 
 class Session(asyncio.Protocol):
-    """What a handler works with: `request`, `answer_when`, `command`, `extend`.
+    """What a handler works with: `request`, `answer_when`, `command`, `extend`. `talks`: with a caller.
 
     Ends with the answer, with the coroutine that a handler is, or at `deadline`. That is in the loop's time; a
     handler that talks with a caller moves it.
@@ -69,6 +69,7 @@ class Session(asyncio.Protocol):
         "_write",
         "deadline",
         "request",
+        "talks",
     )
 
     _transport: asyncio.Transport
@@ -85,6 +86,7 @@ class Session(asyncio.Protocol):
         self._work: asyncio.Future[Any] | None = None  # what the answer comes from: a decision or a task
         self._waiter: asyncio.Future[Reply] | None = None
         self.deadline = desk.loop.time() + desk.deadline
+        self.talks = False
 
     # --- for handlers ---
 
@@ -100,6 +102,7 @@ class Session(asyncio.Protocol):
     def extend(self, seconds: float) -> None:
         """Move the deadline: the session has so many seconds from now."""
         self.deadline = self._desk.loop.time() + seconds
+        self.talks = True
 
     def answer_when(self, decided: Awaitable[T], write: Callable[[T], bytes]) -> None:
         """Send the command that `write` makes of what was `decided`, as soon as it is; its success ends the session.

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Final, Protocol
 
 from fraudguard.asking.keypad import HungUpError, Keypad
 from fraudguard.asking.notices import told
 from fraudguard.clock import Clock, Millis, day_began
-from fraudguard.errors import UnreachableError
 from fraudguard.house import Asking, House
 from fraudguard.money import Micros
 from fraudguard.numbering import BadNumber
@@ -19,14 +19,14 @@ from fraudguard.pins.digits import Digits
 from fraudguard.pins.guessing import Failure, Guesses
 from fraudguard.policy import Attempt, Facts, PolicyIndex, Reason, rules
 from fraudguard.policy.alert import NewAlert
-from fraudguard.policy.index import without_port
+from fraudguard.policy.index import host_of
 from fraudguard.policy.pin import Keyed, Pin
 
 MAX_REMEMBERED: Final = 10_000
 """Devices that may dial a region again without a PIN. Beyond that the oldest are asked once more."""
 
-MAX_ASKED: Final = 5_000
-"""Callers at the prompt at once. Half of what the server takes by default: the other half is for verdicts."""
+MAX_ASKED_OF_ACCOUNT: Final = 500
+"""Callers of one account at the prompt at once: a whole exchange may be one, and a thief is not to take all places."""
 
 SLOTS: Final = 2
 """PINs looked at at once. Each takes some 25 ms of a core and 19 MiB: verdicts want the cores too."""
@@ -44,10 +44,6 @@ class Verifier(Protocol):
 
     async def verify(self, tenant: str, account: str, digits: Digits) -> Pin | None:
         """Return the tenant's PIN that these digits are, wherever it may be used. Takes as long when there is none."""
-        ...
-
-    async def pretend(self, tenant: str, digits: Digits) -> None:
-        """Take as long, and look at nothing."""
         ...
 
 
@@ -69,7 +65,7 @@ class Records(Protocol):
 
 class PinAsker:
     """Asks (guard.Asker). `policy` returns the operators' edits as they stand, `alert` is told what a person should
-    know.
+    know. `places` is how many callers may be at the prompt at once.
 
     What is keyed counts as a wrong guess, in memory and on disk, before anybody looks at it, and is taken back when it
     was right: neither parallel channels nor a kill -9 at the right moment give a guess for nothing.
@@ -85,6 +81,7 @@ class PinAsker:
         clock: Clock,
         *,
         alert: Callable[[NewAlert], None],
+        places: int = 5_000,
     ) -> None:
         self._house = house
         self._policy = policy
@@ -93,11 +90,13 @@ class PinAsker:
         self._guesses = guesses
         self._clock = clock
         self._alert = alert
-        self._remembered: dict[_Device, tuple[Millis, int]] = {}
+        self._remembered: dict[_Device, tuple[float, int]] = {}
         # What is looked at counts as failed: all at once, a crowd of honest callers would be locked out.
         self._slots = asyncio.Semaphore(SLOTS)
         self._waiting = 0
-        self._asked = 0
+        self._places = places
+        self._asked: Counter[tuple[str, str]] = Counter()  # by tenant and account
+        self._took = 0.0  # seconds, to look at the latest PIN
         # One for all: a commit takes milliseconds, and of two calls by one PIN the second must see the first's lease.
         self._purse = asyncio.Lock()
 
@@ -115,19 +114,31 @@ class PinAsker:
                 if self._helps(keyed, facts):  # else the caller may have another that does
                     yield keyed
                     return
-        if self._asked >= MAX_ASKED or not self._verifier.ready(tenant):
+        if not self._verifier.ready(tenant):
             yield Keyed(self._clock.now())
             return
         asking = self._house.tenancy_of(tenant).asking
-        self._asked += 1
-        try:
-            asked = await self._dialogue(facts, asking, keypad)
-        finally:
-            self._asked -= 1
+        with self._at_the_prompt(tenant, facts.attempt.account) as there_is_room:
+            asked = Keyed(self._clock.now(), refusal=Reason.PIN_BUSY)
+            if there_is_room:
+                asked = await self._dialogue(facts, asking, keypad)
         async with self._holding(asked, facts) as keyed:
             if asking.remember_millis and keyed.pin is not None and self._helps(keyed, facts):
-                self._remember(facts, keyed.pin, keyed.at + asking.remember_millis)
+                self._remember(facts, keyed.pin, asking.remember_millis / 1000)
             yield keyed
+
+    @contextmanager
+    def _at_the_prompt(self, tenant: str, account: str) -> Iterator[bool]:
+        """Take a place at the prompt; say whether there was one."""
+        who = (tenant, account)
+        room = self._asked[who] < MAX_ASKED_OF_ACCOUNT and self._asked.total() < self._places
+        self._asked[who] += room
+        try:
+            yield room
+        finally:
+            self._asked[who] -= room
+            if not self._asked[who]:
+                del self._asked[who]
 
     @asynccontextmanager
     async def _holding(self, keyed: Keyed, facts: Facts) -> AsyncIterator[Keyed]:
@@ -153,7 +164,7 @@ class PinAsker:
             try:
                 digits = await keypad.ask(again=tries > 0)
             except HungUpError:
-                refusal = Reason.PIN_HANGUP
+                refusal = refusal if tries else Reason.PIN_HANGUP  # who guesses and hangs up has guessed
                 break
             if digits:
                 tries += 1
@@ -165,22 +176,24 @@ class PinAsker:
     async def _look(self, attempt: Attempt, digits: Digits) -> tuple[Pin | None, Reason | None]:
         """Return whose PIN it is, and why it is of no use (None where it is)."""
         if self._waiting >= MAX_WAITING:
-            raise UnreachableError(
-                f"{MAX_WAITING} PINs wait to be looked at", fix="see who keys so many: attempts"
-            )
+            return None, Reason.PIN_BUSY
         self._waiting += 1
         try:
             async with self._slots:
-                return await self._look_now(attempt, digits)
+                pin, refusal = await self._look_now(attempt, digits)
         finally:
             self._waiting -= 1
+        if refusal is Reason.PIN_LOCKED:
+            # It takes as long as if it were looked at, but nobody's time: who is locked out holds nobody else up.
+            await asyncio.sleep(self._took)
+        return pin, refusal
 
     async def _look_now(self, attempt: Attempt, digits: Digits) -> tuple[Pin | None, Reason | None]:
         self._guesses.unlock(self._policy().unlocks)
-        failure = Failure(self._clock.now(), attempt.tenant, attempt.account, without_port(attempt.source))
+        failure = Failure(self._clock.now(), attempt.tenant, attempt.account, host_of(attempt.source))
         if not self._guesses.begin(failure):
-            await self._verifier.pretend(attempt.tenant, digits)
             return None, Reason.PIN_LOCKED
+        began = self._clock.monotonic()
         try:
             noted = await self._records.note(failure)
         except BaseException:
@@ -189,6 +202,7 @@ class PinAsker:
         pin, right = None, False
         try:
             pin = await self._verifier.verify(attempt.tenant, attempt.account, digits)
+            self._took = self._clock.monotonic() - began
             right = pin is not None and pin.usable_from(attempt.account)
         finally:
             if not right:  # or not known to be, because the caller did not wait for the end
@@ -204,16 +218,16 @@ class PinAsker:
         """Return the PIN that this device keyed for this region not long ago, if it is still one."""
         device = _device(facts)
         until, pin_id = self._remembered.get(device, (0, 0)) if device else (0, 0)
-        return self._policy().pin(pin_id) if facts.attempt.at < until else None
+        return self._policy().pin(pin_id) if self._clock.monotonic() < until else None
 
-    def _remember(self, facts: Facts, pin: Pin, until: Millis) -> None:
+    def _remember(self, facts: Facts, pin: Pin, seconds: float) -> None:
         device = _device(facts)
         if device is None:
             return
         self._remembered.pop(device, None)  # so that the oldest come first
         if len(self._remembered) >= MAX_REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
-        self._remembered[device] = (until, pin.id)
+        self._remembered[device] = (self._clock.monotonic() + seconds, pin.id)
 
 
 _Device = tuple[str, str, str, str]
@@ -222,7 +236,7 @@ _Device = tuple[str, str, str, str]
 def _device(facts: Facts) -> _Device | None:
     """Name the device and the region it dials; None where one of them is not known."""
     attempt, number = facts.attempt, facts.number
-    address = without_port(attempt.source)
+    address = host_of(attempt.source)
     if isinstance(number, BadNumber) or number.region is None or not attempt.account or not address:
         return None
     return attempt.tenant, attempt.account, address, number.region

@@ -6,13 +6,13 @@ from fraudguard.clock import Millis, format_instant
 from fraudguard.pins.guessing import Lock
 from fraudguard.policy import Attempt
 from fraudguard.policy.alert import AlertKind, NewAlert
-from fraudguard.policy.index import without_port
+from fraudguard.policy.index import host_of
 
 
 def told(lock: Lock, attempt: Attempt, at: Millis) -> NewAlert:
     """Return the alert: failures that lock nothing yet, or what is locked now. `attempt` is the latest of them."""
     kind = AlertKind.PIN_LOCKED_OUT if lock.until else AlertKind.PIN_FAILURES
-    whose = {"account": attempt.account, "source": without_port(attempt.source), "tenant": attempt.tenant}[lock.scope]
+    whose = {"account": attempt.account, "source": host_of(attempt.source), "tenant": attempt.tenant}[lock.scope]
     details = {"locked" if lock.until else "counted": f"{lock.scope} {whose}", "failures": str(lock.failures)}
     if lock.until:
         details["until"] = format_instant(lock.until)

@@ -12,7 +12,7 @@ from fraudguard.pins.digits import Digits
 from fraudguard.pins.totp import matching_step
 from fraudguard.pins.vault import Vault
 from fraudguard.policy import PolicyIndex
-from fraudguard.policy.pin import Pin, Scheme, Seal
+from fraudguard.policy.pin import Pin, Scheme
 
 
 class PinVerifier:
@@ -61,7 +61,8 @@ class PinVerifier:
         if scheme is None:
             return None
         vault = self._vault(scheme)
-        seal = await self._seal(vault, scheme, tenant, digits)
+        loop = asyncio.get_running_loop()
+        seal = await loop.run_in_executor(self._pool, vault.seal, scheme, tenant, digits)
         policy = self._policy()  # a PIN that was revoked meanwhile is none
         pin = policy.pin_at(tenant, seal.index)
         if pin is not None and vault.same(pin.seal, seal):
@@ -73,13 +74,3 @@ class PinVerifier:
             if step is not None and await self._use_step(candidate.id, step):
                 good = candidate
         return good
-
-    async def pretend(self, tenant: str, digits: Digits) -> None:
-        """Do the work of `verify` and look at nothing: an authenticator's code is not used up."""
-        scheme = self._policy().schemes.get(tenant)
-        if scheme is not None:
-            await self._seal(self._vault(scheme), scheme, tenant, digits)
-
-    async def _seal(self, vault: Vault, scheme: Scheme, tenant: str, digits: Digits) -> Seal:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, vault.seal, scheme, tenant, digits)

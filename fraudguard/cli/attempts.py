@@ -16,7 +16,7 @@ from fraudguard.cli.app import (
     show_instant,
     show_money,
 )
-from fraudguard.cli.pin_terms import parse_name
+from fraudguard.cli.person import parse_name
 from fraudguard.clock import format_instant, parse_instant
 from fraudguard.policy import Ruling
 from fraudguard.policy.ruling import as_json as ruling_json

@@ -18,7 +18,6 @@ from typing import Final, Literal
 
 import rich_click as click
 import structlog
-from pydantic import SecretStr
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -27,24 +26,23 @@ from fraudguard.ami.events import EVENTS
 from fraudguard.cli.app import App, examples, printable
 from fraudguard.cli.demo_story import EMERGENCY, RATE, TRUNK, Stage, play
 from fraudguard.cli.demo_view import CURRENCY, Lines, Screen, Seen, about, grouped, headline
+from fraudguard.cli.pin.known import Known
+from fraudguard.cli.pin.secrets import Wish, make_pin, vault_of
 from fraudguard.cli.rates_import import import_sample
 from fraudguard.clock import Millis
-from fraudguard.config import ENV_PREFIX, load
+from fraudguard.config import ENV_PREFIX
 from fraudguard.dialplan.manager import READ, WRITE
 from fraudguard.ledger import Call, Why
 from fraudguard.money import Micros, format_amount
-from fraudguard.pins.digits import Digits, generate
-from fraudguard.pins.vault import Vault, make_pepper
+from fraudguard.pins.digits import Digits
 from fraudguard.policy import DEFAULT_TENANT, Outcome, Ruling
-from fraudguard.policy.pin import Pin, PinKind, Terms
+from fraudguard.policy.pin import NewPin, PinKind, Terms
 from fraudguard.rating import Rate, cost
-from fraudguard.secretfile import make_secret
 from fraudguard.service import running
 from fraudguard.store import Reader, create_database, open_reader, open_writer
 from fraudguard.store.alerts import list_alerts
 from fraudguard.store.attempts import list_attempts
 from fraudguard.store.calls import list_calls
-from fraudguard.store.pins import add_pin, settle_scheme
 from fraudguard.testing import FakeAsterisk, ManagerUser
 
 LOOK_SECONDS: Final = 0.2
@@ -133,12 +131,14 @@ async def _demo(console: Console, folder: Path, speed: float, seed: int) -> None
     )
     view = Screen(console, RATE) if console.is_terminal else Lines(console, RATE)
     async with FakeAsterisk(users=[user], clock=clock) as asterisk:
-        database = await _prepare(folder, asterisk, user, clock)
-        pin = await _give_pin(folder, database, clock)
+        app = App(folder / "fraudguard.toml", clock)
+        await _prepare(app, asterisk, user)
+        pin = await _give_pin(app)
+        database = app.settings.database
         view.scene("Starting", "the service, its database and the sample price list")
         screen = Live(view, console=console, screen=True, refresh_per_second=10) if isinstance(view, Screen) else None
         with screen or nullcontext():
-            async with running(load(folder / "fraudguard.toml"), clock) as service:
+            async with running(app.settings, clock) as service:
                 asterisk.guard = service.address
                 async with asyncio.timeout(LINK_SECONDS):  # it has logged in, and asks what there is
                     await asterisk.manager.asked("Status")
@@ -149,32 +149,25 @@ async def _demo(console: Console, folder: Path, speed: float, seed: int) -> None
         _summarise(console, await _look(reader, clock), stage.answers)
 
 
-async def _prepare(folder: Path, asterisk: FakeAsterisk, user: ManagerUser, clock: DemoClock) -> Path:
-    """Write configuration, secret and database, as `init --sample` does; return the database."""
+async def _prepare(app: App, asterisk: FakeAsterisk, user: ManagerUser) -> None:
+    """Write configuration, secret and database, as `init --sample` does."""
     text = _CONFIGURATION.format(currency=CURRENCY, trunk=TRUNK, port=asterisk.manager.port)
-    (folder / "fraudguard.toml").write_text(text, encoding="utf-8")
-    secret = folder / "ami.secret"
+    app.config_path.write_text(text, encoding="utf-8")
+    secret = app.config_path.with_name("ami.secret")
     secret.touch(mode=0o600)
     secret.write_text(user.secret, encoding="ascii")
-    app = App(folder / "fraudguard.toml", clock)
-    await create_database(app.settings.database, clock.now())
+    await create_database(app.settings.database, app.clock.now())
     with resources.as_file(resources.files("fraudguard.data") / "sample-rates.csv") as file:
         await asyncio.to_thread(import_sample, app, file, "sample")  # it has a loop of its own
-    return app.settings.database
 
 
-async def _give_pin(folder: Path, database: Path, clock: DemoClock) -> Digits:
+async def _give_pin(app: App) -> Digits:
     """Make the office a PIN for calls abroad, as `pin add` does."""
-    pepper = make_pepper()
-    make_secret(folder / "pin.pepper", owner=database, text=pepper)
-    vault = Vault(SecretStr(pepper))
-    digits = generate(6)
-    async with await open_writer(database) as writer:
-        scheme = await settle_scheme(writer, DEFAULT_TENANT, vault.new_scheme())
-        seal = await asyncio.to_thread(vault.seal, scheme, DEFAULT_TENANT, digits)
-        now = clock.now()
-        office = Pin(0, DEFAULT_TENANT, "office", PinKind.DIGITS, False, Terms(), seal, "demo", now)
-        await add_pin(writer, office, author="demo", now=now)
+    vault = vault_of(app, Known((), {}))
+    office = NewPin(DEFAULT_TENANT, "office", PinKind.DIGITS, False, Terms())
+    async with await open_writer(app.settings.database) as writer:
+        _, digits = await make_pin(writer, office, Wish(count=6), vault, (), author="demo", now=app.clock.now())
+    assert digits is not None
     return digits
 
 

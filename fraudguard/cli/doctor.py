@@ -15,6 +15,7 @@ from fraudguard.cli import findings
 from fraudguard.cli.app import App, examples, json_option, print_json, print_table
 from fraudguard.cli.examination import examine
 from fraudguard.cli.findings import Finding, Grade
+from fraudguard.cli.pin import findings as pin_findings
 from fraudguard.dialplan import manager
 from fraudguard.dialplan.install import DEFAULT_PATH
 from fraudguard.errors import FraudguardError
@@ -44,7 +45,7 @@ def doctor(context: click.Context, dialplan: Path, sounds: Path | None, as_json:
     fault was found; a warning is none.
     """
     app: App = context.obj
-    found = list(_all(app, dialplan, findings.SOUNDS if sounds is None else (sounds,)))
+    found = list(_all(app, dialplan, pin_findings.SOUNDS if sounds is None else (sounds,)))
     if as_json:
         print_json([{"check": f.check, "grade": f.grade.value, "what": f.what, "fix": f.fix} for f in found])
     else:
@@ -63,9 +64,9 @@ def _all(app: App, dialplan: Path, sounds: Sequence[Path]) -> Iterator[Finding]:
     yield from findings.database(app)
     yield from findings.price_lists(app)
     with _without_log():
-        keyed = list(findings.pins(app))
+        keyed = list(pin_findings.pins(app))
     yield from keyed
-    yield from findings.prompts(settings, sounds)
+    yield from pin_findings.prompts(settings, sounds)
     yield from findings.dialplan(settings, dialplan)
     yield from findings.service(settings)
     if manager.own(settings) is None:

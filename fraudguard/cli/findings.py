@@ -1,4 +1,4 @@
-"""What doctor finds, and how it looks at everything but Asterisk's manager interface."""
+"""What doctor finds, and how it looks at everything but PINs and Asterisk's manager interface."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,17 +20,11 @@ from pydantic import BaseModel
 from fraudguard.alerts.build import build_channels
 from fraudguard.alerts.routes import build_routes
 from fraudguard.cli.app import App
-from fraudguard.cli.pin_secrets import CODES, Known, known
-from fraudguard.clock import Clock, Millis
+from fraudguard.clock import Clock
 from fraudguard.config import Settings
 from fraudguard.dialplan import names
 from fraudguard.dialplan.check import check
 from fraudguard.errors import FraudguardError
-from fraudguard.pins.guessing import chance, digits_for
-from fraudguard.pins.totp import CODE_DIGITS
-from fraudguard.policy import DEFAULT_TENANT
-from fraudguard.policy.pin import Pin, PinKind
-from fraudguard.service.pins import Vaults
 from fraudguard.store import Writer
 from fraudguard.store.rates import Version, list_versions
 
@@ -44,9 +38,6 @@ needs 200 MB, with the journal."""
 
 OLD_DAYS: Final = 180
 """After so long without an import a price list is worth a look: carriers change prices monthly to quarterly."""
-
-SOUNDS: Final = (Path("/usr/share/asterisk/sounds"), Path("/var/lib/asterisk/sounds"))
-"""Where Debian's packages, and Asterisk by itself, put the sounds."""
 
 DAY: Final = 86_400_000
 
@@ -195,94 +186,6 @@ def health(settings: Settings) -> Finding:
 def reachable(host: str) -> str:
     """Return where to connect to what listens at `host`: 'everywhere' is nowhere to connect to."""
     return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  (no binding)
-
-
-def pins(app: App) -> Iterator[Finding]:
-    """Is there a PIN where one is asked for, can it be looked at, and is it hard to guess?
-
-    How many digits one has stands nowhere: that there are too few is said when it is made. Codes of apps have six.
-    """
-    try:
-        stored = app.read(known)
-    except FraudguardError as error:
-        yield of_error("pins", error)
-        return
-    if stored.pins:
-        yield _pepper(app.settings, stored)
-    now = app.clock.now()
-    for tenant in sorted({DEFAULT_TENANT, *app.settings.tenants}):
-        if app.settings.pin_of(tenant).ask:
-            yield _pins_of(tenant, stored.of(tenant), now)
-
-
-def _pepper(settings: Settings, stored: Known) -> Finding:
-    vaults = Vaults(settings.pepper)
-    try:
-        for tenant in sorted({pin.tenant for pin in stored.pins}):
-            vaults.of(stored.schemes[tenant])
-    except FraudguardError as error:
-        return of_error("pins", error)
-    return ok("pins", f"{settings.pepper} is what they were sealed with")
-
-
-def _pins_of(tenant: str, stored: Sequence[Pin], now: Millis) -> Finding:
-    check = f"pins of {tenant}"
-    good = [pin for pin in stored if pin.terms.until is None or pin.terms.until > now]
-    if not good:
-        what = "there are none: calls that want one are refused, unless a grant reaches them"
-        return warning(check, what, f"fraudguard pin add NAME --tenant {tenant}; or want none: pin.ask = []")
-    apps = [pin for pin in good if pin.kind is PinKind.TOTP]
-    accounts = sorted({account for pin in apps for account in pin.terms.accounts})
-    most, account = max(((sum(pin.usable_from(one) for pin in apps), one) for one in accounts), default=(0, ""))
-    if digits_for(CODES * most) > CODE_DIGITS:
-        odds = f"1 in {int(1 / chance(CODES * most, CODE_DIGITS)):,}"
-        what = f"the codes of {most} apps are good at account {account}: guessed in a day by a chance of {odds}"
-        return warning(check, what, "let fewer of them be keyed there, or give people digits instead")
-    count = len(good) - len(apps)
-    return ok(check, f"{count} of digits, {len(apps)} of an app; a new one gets {digits_for(count + 1)} digits")
-
-
-def prompts(settings: Settings, folders: Sequence[Path]) -> Iterator[Finding]:
-    """Has Asterisk the sounds that callers are to hear? `folders` are where they may be on this machine."""
-    wanted: dict[tuple[str, str], None] = {}
-    for tenant in (DEFAULT_TENANT, *settings.tenants):
-        asking = settings.pin_of(tenant)
-        if asking.ask:
-            wanted |= dict.fromkeys((prompt, asking.language) for _, prompt in asking.prompts)
-    if not wanted:
-        return
-    there = [folder for folder in folders if os.access(folder, os.R_OK | os.X_OK)]
-    if not there:
-        yield ok("prompts", "Asterisk's sounds are not on this machine, or not where --sounds says: not looked at")
-        return
-    silent = {
-        f"{prompt} ({language})" if language else prompt: None
-        for prompt, language in wanted
-        if not any(_has_sound(folder, prompt, language) for folder in there)
-    }
-    looked = " and ".join(map(str, there))
-    if silent:
-        what = f"not in {looked}: {', '.join(silent)}. Callers hear nothing there"
-        yield warning("prompts", what, "install Asterisk's core sounds, put the file there, or correct pin.prompts")
-    else:
-        yield ok("prompts", f"all sounds that callers are to hear are in {looked}")
-
-
-def _has_sound(folder: Path, prompt: str, language: str) -> bool:
-    """Say whether Asterisk finds a sound: in the folder of the language, of 'en' for 'en_GB', or of none.
-
-    Without a language it is the channel's own, which is not known here: any will do.
-    """
-    try:
-        if language:
-            places = [folder / language, folder / language.partition("_")[0], folder]
-        else:
-            places = [folder, *(place for place in folder.iterdir() if place.is_dir())]
-        return any(
-            file.is_file() for place in places for file in (place / prompt).parent.glob(f"{Path(prompt).name}.*")
-        )
-    except OSError:
-        return True  # not for us to see, which is no reason to call it missing
 
 
 def alert_channels(settings: Settings, clock: Clock) -> Iterator[Finding]:

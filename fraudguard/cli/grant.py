@@ -66,13 +66,7 @@ def add(
                 where="--from-alert",
                 fix="leave PREFIX, --tenant, --account and --max-price out; --until and --reason are yours",
             )
-        refused = app.read(partial(_grantable, alert_id=from_alert))
-        if ask_pin and is_for_want_of_a_pin(refused):
-            raise InputError(
-                f"alert {from_alert} is {refused.kind}: what it was refused for is a PIN",
-                where="--ask-pin",
-                fix="leave it out: such a grant would be no help",
-            )
+        refused = app.read(partial(_grantable, alert_id=from_alert, ask_pin=ask_pin))
         prefix, tenant, account = refused.number or "", refused.tenant, refused.account
         max_price = format_amount(max(refused.per_minute or 0, refused.connect_fee or 0))
         reason = reason or f"alert {from_alert}"
@@ -85,14 +79,12 @@ def add(
             fix="name a prefix, --tenant or --account, or raise the limit with 'limit set'",
         )
     highest = None if max_price is None else parse_amount(max_price, where="--max-price")
-    ends = app.future(until, "--until")
-
     add_grant = partial(
         policies.add_grant,
         scope=scope,
         prefix=digits,
         highest=highest,
-        until=ends,
+        until=app.future(until, "--until"),
         reason=reason,
         author=app.author,
         now=app.clock.now(),
@@ -125,12 +117,18 @@ def remove(app: App, grant_id: int) -> None:
     click.echo(f"grant {grant_id} removed")
 
 
-def _grantable(connection: sqlite3.Connection, alert_id: int) -> Alert:
-    """Return the alert. Raises InputError for one that no grant lifts, with the way out."""
+def _grantable(connection: sqlite3.Connection, alert_id: int, *, ask_pin: bool) -> Alert:
+    """Return the alert. Raises InputError for one that no such grant lifts, with the way out."""
     alert = find_alert(connection, alert_id)
     if not can_be_granted(alert):
         what, fix = refusal_of_grant(alert)
         raise InputError(what, where="--from-alert", fix=fix)
+    if ask_pin and is_for_want_of_a_pin(alert):
+        raise InputError(
+            f"alert {alert_id} is {alert.kind}: what it was refused for is a PIN",
+            where="--ask-pin",
+            fix="leave it out: such a grant would be no help",
+        )
     return alert
 
 

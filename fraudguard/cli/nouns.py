@@ -27,7 +27,7 @@ NOUNS: Final = (
     "doctor",
     "completion",
 )
-"""Each is a module beside this one, with a command of the same name in it."""
+"""Each is a module or package beside this one, with a command of the same name in it."""
 
 
 class Nouns(MutableMapping[str, click.Command]):

@@ -85,7 +85,8 @@ class Settings(BaseSettings):
         override = self.tenants.get(tenant)
         if override is None:
             return self.numbering
-        return self.numbering.model_copy(update=override.model_dump(exclude_none=True, include=set(Numbering.model_fields)))
+        own = override.model_dump(exclude_none=True, include=set(Numbering.model_fields))
+        return self.numbering.model_copy(update=own)
 
     def pin_of(self, tenant: str) -> PinSettings:
         """Return how a tenant's callers are asked for a PIN: its own section over [pin]. Unknown tenants get [pin]."""

@@ -57,6 +57,7 @@ SEVERITY: Final[Mapping[str, Severity]] = {
     AlertKind.STORE_FAILED: Severity.CRITICAL,
     Reason.PIN_FORWARDED: Severity.WARNING,
     Reason.PIN_REQUIRED: Severity.NOTICE,
+    Reason.PIN_BUSY: Severity.CRITICAL,
     Reason.PIN_TIME: Severity.WARNING,
     Reason.PIN_REGION: Severity.NOTICE,
     Reason.PIN_PRICE: Severity.NOTICE,

@@ -197,6 +197,12 @@ def without_port(source: str) -> str:
     return source.partition(":")[0] if source.count(":") == 1 else source
 
 
+def host_of(source: str) -> str:
+    """Return the address in `source` as it is always written, whatever Asterisk printed; other text without a port."""
+    address = address_of(source)
+    return without_port(source) if address is None else str(address)
+
+
 def address_of(source: str) -> Address | None:
     """Read the address out of what Asterisk prints ('192.0.2.7:5060', '[2001:db8::1]:5060', bare), or None."""
     try:

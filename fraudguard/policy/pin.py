@@ -48,6 +48,17 @@ class Seal:
 
 
 @dataclass(frozen=True, slots=True)
+class NewPin:
+    """A PIN that is to be made: whose it will be, and what it will be good for (see Pin)."""
+
+    tenant: str
+    name: str
+    kind: PinKind
+    duress: bool
+    terms: Terms
+
+
+@dataclass(frozen=True, slots=True)
 class Pin:
     """One person's PIN. `name` is the person's, unique in the tenant but for a duress PIN, which goes by the same."""
 

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     OVER_LIMIT = "over_limit"
     PIN_FORWARDED = "pin_forwarded"  # a PIN is wanted, and nobody is there to key one: forwarded or transferred
     PIN_REQUIRED = "pin_required"  # a PIN is wanted, and there is none that could be keyed
+    PIN_BUSY = "pin_busy"  # too many callers are at the prompt, or wait for their PIN to be looked at
     PIN_HANGUP = "pin_hangup"  # the caller hung up instead
     PIN_TIMEOUT = "pin_timeout"  # nothing was keyed
     PIN_WRONG = "pin_wrong"

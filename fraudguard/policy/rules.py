@@ -123,6 +123,7 @@ ORDER: tuple[tuple[Reason, Rule], ...] = (
     # The caller is asked last, so that nobody keys a PIN for a call that would be refused anyway.
     (Reason.PIN_FORWARDED, pin_forwarded),
     (Reason.PIN_REQUIRED, pin_required),
+    (Reason.PIN_BUSY, _came_to(Reason.PIN_BUSY)),
     (Reason.PIN_HANGUP, _came_to(Reason.PIN_HANGUP)),
     (Reason.PIN_TIMEOUT, _came_to(Reason.PIN_TIMEOUT)),
     (Reason.PIN_LOCKED, _came_to(Reason.PIN_LOCKED)),

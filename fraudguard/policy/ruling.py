@@ -222,6 +222,7 @@ _PIN_REFUSALS: Final = {
     " no phone began it ('grant add' lets such calls go without)",
     Reason.PIN_REQUIRED: "one is wanted, and there is none that could be keyed at {account}"
     " ('pin add' makes one, 'grant add' lets calls go without)",
+    Reason.PIN_BUSY: "too many callers are at the prompt, or wait for their PIN to be looked at ('attempts' shows who)",
     Reason.PIN_HANGUP: "the caller hung up instead of keying one",
     Reason.PIN_TIMEOUT: "nothing was keyed in time (pin.timeout_seconds says how long a caller has)",
     Reason.PIN_LOCKED: "not looked at, because too many wrong ones were keyed before ('pin unlock' takes that back)",

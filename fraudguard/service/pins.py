@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -16,14 +17,18 @@ from fraudguard.config import Settings
 from fraudguard.errors import ConfigError
 from fraudguard.house import House
 from fraudguard.money import Micros
-from fraudguard.pins.guessing import Failure, Guesses
+from fraudguard.pepper import open_vault
+from fraudguard.pins.guessing import Failure
 from fraudguard.pins.vault import Vault
 from fraudguard.policy import PolicyIndex
 from fraudguard.policy.alert import AlertKind, NewAlert
 from fraudguard.policy.pin import Scheme
-from fraudguard.secretfile import read_secret_file
 from fraudguard.store import Reader, Writer
-from fraudguard.store.pins import KEPT_MILLIS, forget_failure, note_failure, recent_failures, spent, use_step
+from fraudguard.store.guesses import forget_failure, note_failure, stored_guesses, use_step
+from fraudguard.store.pin_usage import spent
+
+TELL_SECONDS: Final = 60.0
+"""How often it is told that no PIN can be looked at, however many callers would have been asked."""
 
 log = structlog.get_logger()
 
@@ -45,20 +50,25 @@ async def pin_asking(
     is the worse for it.
     """
     vaults = Vaults(settings.pepper)
+    told_at = -TELL_SECONDS
 
     def failed(error: ConfigError) -> None:
+        nonlocal told_at
+        if clock.monotonic() - told_at < TELL_SECONDS:
+            return
+        told_at = clock.monotonic()
         kind = AlertKind.PINS_UNREADABLE
         log.critical("no PIN can be looked at: calls that want one go nowhere", error=str(error))
         alert(NewAlert(kind, clock.now(), fold=kind, reason=kind, details={"error": str(error)}))
 
-    guesses = Guesses()
-    since = clock.now() - KEPT_MILLIS
-    guesses.restore(await reader.read(partial(recent_failures, since=since)), policy().unlocks)
+    guesses = await reader.read(partial(stored_guesses, now=clock.now()))
     verifier = PinVerifier(vaults.of, policy, partial(use_step, writer), clock, workers=SLOTS, failed=failed)
     for tenant in policy().schemes:
         verifier.ready(tenant)  # now, not when the first caller waits
     try:
-        yield PinAsker(house, policy, verifier, _Kept(writer, reader), guesses, clock, alert=alert)
+        places = settings.agi.sessions // 2  # the other half is for verdicts
+        kept = _Kept(writer, reader)
+        yield PinAsker(house, policy, verifier, kept, guesses, clock, alert=alert, places=places)
     finally:
         verifier.close()
 
@@ -73,16 +83,7 @@ class Vaults:
     def of(self, scheme: Scheme) -> Vault:
         """Return what seals PINs of a scheme. Raises ConfigError when the file is not there or holds another pepper."""
         if self._vault is None or not self._vault.fits(scheme):
-            pepper = read_secret_file(
-                self._path, where="pin.pepper_file", fix="restore it from a backup: without it no PIN is known"
-            )
-            self._vault = Vault(pepper)
-        if not self._vault.fits(scheme):
-            raise ConfigError(
-                f"{self._path} is not what the stored PINs were sealed with",
-                where="pin.pepper_file",
-                fix="restore it from the backup that the database is from, or revoke all PINs and make new ones",
-            )
+            self._vault = open_vault(self._path, [scheme])
         return self._vault
 
 

@@ -28,6 +28,7 @@ async def serve(settings: Settings, clock: Clock, started: Callable[[Service], N
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # its manager starts it again with the new settings
         loop.add_signal_handler(number, stop.set)
     _raise_open_files(settings.agi.sessions)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold the secrets of the links, and of the PINs
     async with Readiness(Manager.of(os.environ)) as readiness, running(settings, clock) as service:
         host, port = service.address
         log.info("listening", host=host, port=port, trunks=sorted(settings.trunks))

@@ -7,12 +7,25 @@ import sqlite3
 from fraudguard.clock import Millis
 
 
-def note_edit(connection: sqlite3.Connection, noun: str, what: str, author: str, now: Millis) -> None:
+def note_edit(
+    connection: sqlite3.Connection,
+    noun: str,
+    what: str,
+    author: str,
+    now: Millis,
+    *,
+    tenant: str | None = None,
+    about: str | None = None,
+) -> None:
     """Write an edit down and raise its noun's revision, inside the edit's own transaction.
 
-    `noun` is 'limit', 'grant', 'block' or 'pin', or a deck's (see deck_noun).
+    `noun` is 'limit', 'grant', 'block' or 'pin', or a deck's (see deck_noun). `tenant` and `about` are what an edit of
+    PINs is found by: the tenant, and the person's name.
     """
-    connection.execute("INSERT INTO edits (at, author, noun, what) VALUES (?, ?, ?, ?)", (now, author, noun, what))
+    connection.execute(
+        "INSERT INTO edits (at, author, noun, what, tenant, about) VALUES (?, ?, ?, ?, ?, ?)",
+        (now, author, noun, what, tenant, about),
+    )
     connection.execute(
         "INSERT INTO revisions VALUES (?, 1) ON CONFLICT (noun) DO UPDATE SET value = value + 1", (noun,)
     )

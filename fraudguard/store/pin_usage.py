@@ -1,11 +1,16 @@
-"""How often a person's PINs were keyed."""
+"""How often a person's PINs were keyed, and what calls by them have cost."""
 
 from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
+from typing import Any
 
 from fraudguard.clock import Millis
+from fraudguard.money import Micros
+from fraudguard.policy.reasons import Outcome
+from fraudguard.rating.rate import Rate, cost
+from fraudguard.store.calls import UNKNOWN_INCREMENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +30,31 @@ def usage(connection: sqlite3.Connection, tenant: str, name: str) -> Usage:
         (tenant, name),
     ).fetchone()
     return Usage(*row)
+
+
+def spent(connection: sqlite3.Connection, pin_id: int, since: Millis) -> Micros:
+    """Return what calls by this PIN since then have cost, or may yet.
+
+    Calls by the PINs that the same person had before count too: a new PIN is no new money. Legs that have ended count
+    what they cost, everything else what its whole lease costs: a call that is up, one that is not yet dialled, and one
+    that nobody saw.
+    """
+    rows = connection.execute(
+        "SELECT ifnull(sum(calls.cost), 0), count(calls.call), ifnull(sum(calls.state <> 'ended'), 0),"
+        " attempts.per_minute, attempts.connect_fee, attempts.minimum_seconds, attempts.increment_seconds,"
+        " attempts.lease_seconds FROM attempts LEFT JOIN calls ON calls.call = attempts.call"
+        " WHERE attempts.pin_id IN (SELECT same.id FROM pins AS this JOIN pins AS same"
+        " ON same.tenant = this.tenant AND same.name = this.name WHERE this.id = ?)"
+        " AND attempts.at >= ? AND attempts.outcome = ? GROUP BY attempts.id",
+        (pin_id, since, Outcome.ALLOW.value),
+    )
+    return sum(ended + _reserved(known, going, *terms) for ended, known, going, *terms in rows)
+
+
+def _reserved(known: int, going: int, *terms: Any) -> Micros:
+    """Return what legs may yet cost by the attempt's own price: those that go on, or one that is not known."""
+    per_minute, connect_fee, minimum, increment, lease = terms
+    if per_minute is None or (known and not going):
+        return 0
+    rate = Rate("", "", per_minute, connect_fee, minimum or 0, increment or UNKNOWN_INCREMENT, 0)
+    return max(1, going) * cost(rate, lease or 0)

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import Callable
 from functools import partial
 from typing import Final
 
 from fraudguard.clock import Clock, Millis, format_instant
-from fraudguard.errors import StoreError
 from fraudguard.money import format_amount
 from fraudguard.policy.alert import AlertKind, NewAlert
 from fraudguard.policy.records import Grant
 from fraudguard.store.alerts import raise_alerts
 from fraudguard.store.database import Writer
-from fraudguard.store.faults import is_locked
+from fraudguard.store.hourly import hourly, insisting
 from fraudguard.store.policies import GRANT_COLUMNS, read_grant
 from fraudguard.store.retention import DAY_MILLIS
-
-EVERY_SECONDS: Final = 3600.0
-"""How often the service looks. Ends are told days before, so an hour is soon enough."""
-
-LOCKED_SECONDS: Final = 10.0
-"""When it looks again after it met another process's lock: an import holds it for a second."""
 
 SETTLED_MILLIS: Final = DAY_MILLIS
 """Who has just added a grant knows when it ends: nobody is reminded within a day of that. So a grant that lives no
@@ -44,7 +36,8 @@ async def remind(writer: Writer, days: int, now: Millis) -> int:
     """Raise an alert for each grant that ends within `days`, once for each. Return how many. Raises StoreError."""
     total, count = 0, STEP_ROWS
     while count == STEP_ROWS:
-        count = await writer.transaction(partial(_remind, days=days, now=now), patient=False)
+        step = partial(_remind, days=days, now=now)
+        count = await insisting(partial(writer.transaction, step, patient=False))
         total += count
     return total
 
@@ -62,18 +55,14 @@ async def remind_hourly(
     `reminded` is told how many grants there is an alert of now, `failed` what kept it from being stored: what was not
     is looked for again an hour later.
     """
-    while days:
-        pause = EVERY_SECONDS
-        try:
-            count = await remind(writer, days, clock.now())
-            if count:
-                reminded(count)
-        except StoreError as error:
-            if is_locked(error):
-                pause = LOCKED_SECONDS
-            else:
-                failed(error)
-        await asyncio.sleep(pause)
+
+    async def work() -> None:
+        count = await remind(writer, days, clock.now())
+        if count:
+            reminded(count)
+
+    if days:
+        await hourly(work, failed)
 
 
 def _remind(connection: sqlite3.Connection, days: int, now: Millis) -> int:

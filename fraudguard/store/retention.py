@@ -19,9 +19,8 @@ from typing import Final, TypeVar
 
 from fraudguard.clock import Clock, Millis
 from fraudguard.config import Retention
-from fraudguard.errors import StoreError
 from fraudguard.store.database import Writer, open_exclusive, open_writer
-from fraudguard.store.faults import is_locked
+from fraudguard.store.hourly import hourly, insisting
 
 STEP_ROWS = 200
 """Rows dropped per transaction."""
@@ -34,13 +33,6 @@ REST = 9
 
 SHORTEST_PAUSE_SECONDS = 0.005
 """Also after a step that took next to nothing: those who wait for the lock look for it every few milliseconds."""
-
-EVERY_SECONDS = 3600.0
-"""How often the service prunes."""
-
-LOCKED_TRIES = 60
-LOCKED_SECONDS = 1.0
-"""A step that meets another process's lock is tried again for a minute: an import holds it for a second."""
 
 SOURCES_LIMIT = 200_000
 """Sources kept at most, some 40 MB; beyond that those that only ever failed are dropped, the longest unseen first.
@@ -61,7 +53,9 @@ _DROP: Final = {
     "sources": "DELETE FROM sources WHERE (asterisk, account, address) IN"
     " (SELECT asterisk, account, address FROM sources WHERE last_at < :before ORDER BY last_at LIMIT :rows)",
     # Edits have no index by time and need none: they are numbered as they come.
-    "edits": "DELETE FROM edits WHERE at < :before AND id IN (SELECT id FROM edits ORDER BY id LIMIT :rows)",
+    # Who did what to PINs is kept for good.
+    "edits": "DELETE FROM edits WHERE id IN"
+    " (SELECT id FROM edits WHERE at < :before AND noun <> 'pin' ORDER BY id LIMIT :rows)",
 }
 
 _DROP_FAILING: Final = (
@@ -112,12 +106,11 @@ async def prune_hourly(
     failed: Callable[[Exception], None] = lambda _: None,
 ) -> None:
     """Prune now and every hour until cancelled. `pruned` is told what went, `failed` what kept it from going."""
-    while True:
-        try:
-            pruned(await prune(writer, keep, clock.now()))
-        except StoreError as error:
-            failed(error)
-        await asyncio.sleep(EVERY_SECONDS)
+
+    async def work() -> None:
+        pruned(await prune(writer, keep, clock.now()))
+
+    await hourly(work, failed)
 
 
 async def compact(path: Path, keep: Retention, now: Millis) -> Compacted:
@@ -154,20 +147,9 @@ async def _drop(writer: Writer, statement: str, *, before: Millis = 0, most: int
     while count == rows and rows:
         rows = STEP_ROWS if most is None else min(STEP_ROWS, most - total)
         step = partial(_delete, statement, {"before": before, "rows": rows})
-        count = await _insisting(partial(writer.transaction, step, patient=patient))
+        count = await insisting(partial(_paced, partial(writer.transaction, step, patient=patient)))
         total += count
     return total
-
-
-async def _insisting(step: Callable[[], Awaitable[int]]) -> int:
-    for _ in range(LOCKED_TRIES):
-        try:
-            return await _paced(step)
-        except StoreError as error:
-            if not is_locked(error):
-                raise
-            await asyncio.sleep(LOCKED_SECONDS)
-    return await _paced(step)
 
 
 async def _paced(step: Callable[[], Awaitable[T]]) -> T:

@@ -21,7 +21,8 @@ from fraudguard.policy.records import Block, Grant, Limit, Snapshot
 from fraudguard.rating import Deck
 from fraudguard.store.database import Closing, Reader, open_reader
 from fraudguard.store.edits import deck_noun, revisions
-from fraudguard.store.pins import KEPT_MILLIS, list_pins, list_schemes, list_unlocks
+from fraudguard.store.guesses import KEPT_MILLIS, list_unlocks
+from fraudguard.store.pins import list_pins, list_schemes
 from fraudguard.store.policies import list_blocks, list_grants, list_limits
 from fraudguard.store.rates import load_deck, next_activation
 

@@ -166,14 +166,6 @@ async def test_without_the_pepper_nothing_is_known(bench):
 async def test_of_a_tenant_that_never_had_a_pin_there_is_nothing_to_tell(bench):
     there = bench(pin())
     assert (there.verifier.ready("other"), there.failed) == (False, [])
-    await there.verifier.pretend("other", Digits(RIGHT))
-    assert there.vault.threads == []
-
-
-async def test_a_pretence_does_the_work_and_uses_up_no_code(bench, phone):
-    there = bench(phone)
-    await there.verifier.pretend("acme", Digits(there.code(phone)))
-    assert (len(there.vault.threads), there.steps) == (1, {})
 
 
 # --- authenticators ---

@@ -1,4 +1,6 @@
-"""What callers are played, as Asterisk's own log tells it: when to press keys, and what a refusal sounds like."""
+"""What callers are played, and whom Asterisk calls for them, as its own log tells it: when to press keys, what a
+refusal sounds like, and that a call went.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ from asterisk_harness.waiting import wait_until
 _LINE = re.compile(
     r"Executing \[(?P<dialled>[^@\]]+)@[^\]]*\] \w+\(\"(?P<dials>[^\"]+)\""
     r"|<(?P<plays>[^>]+)> Playing '(?P<sound>[^']+)\.\w+'"
+    r"|Called PJSIP/(?P<called>[^@]+)@"
 )
 
 
@@ -27,6 +30,7 @@ class Prompts:
         self._lock = threading.Lock()
         self._channels: dict[str, str] = {}
         self._sounds: dict[str, list[str]] = {}
+        self._called: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -42,6 +46,12 @@ class Prompts:
             self._read()
             return list(self._sounds.get(self._channels.get(dialled, ""), []))
 
+    def called(self, number: str) -> bool:
+        """Say whether a trunk was called with a number."""
+        with self._lock:
+            self._read()
+            return number in self._called
+
     def wait(self, dialled: str, count: int = 1) -> list[str]:
         """Return when so many sounds have begun: keys pressed before that would be lost."""
         wait_until(lambda: len(self.played(dialled)) >= count, f"{dialled} was played {count} sounds", 20)
@@ -53,5 +63,7 @@ class Prompts:
             match = _LINE.search(line.decode(errors="replace"))
             if match and match["dials"]:
                 self._channels[match["dialled"]] = match["dials"]
+            elif match and match["called"]:
+                self._called.add(match["called"])
             elif match:
                 self._sounds.setdefault(match["plays"], []).append(match["sound"])

@@ -6,6 +6,7 @@ import random
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, TypeVar
 
 T = TypeVar("T")
@@ -15,6 +16,8 @@ PATIENCE: Final = 30.0
 
 PORTS: Final = range(23_000, 32_768)
 """Above Asterisk's media (rtp.conf), and below what Linux gives out by itself: connections made meanwhile take none."""
+
+_ports = iter(random.sample(PORTS, len(PORTS)))
 
 
 def wait_until(true: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
@@ -31,13 +34,16 @@ def wait_until(true: Callable[[], T], what: str, seconds: float = PATIENCE) -> T
 
 
 def free_port(kind: socket.SocketKind) -> int:
-    """Return a loopback port that nobody listens on, and that stays free until somebody asks for that very one."""
-    return next(port for port in random.sample(PORTS, len(PORTS)) if not _is_bound(port, kind))
+    """Return a loopback port that nobody listens on, never the same again, and that stays free until somebody asks for
+    that very one.
+    """
+    return next(port for port in _ports if not _is_bound(port, kind))
 
 
 def udp_port_is_bound(port: int) -> bool:
-    """Say whether somebody listens there, without sending anything."""
-    return _is_bound(port, socket.SOCK_DGRAM)
+    """Say whether somebody listens there. Not by trying: meanwhile the one that is waited for could not bind it."""
+    local = (line.split()[1] for line in Path("/proc/net/udp").read_text().splitlines()[1:])
+    return any(int(address.partition(":")[2], 16) == port for address in local)
 
 
 def _is_bound(port: int, kind: socket.SocketKind) -> bool:

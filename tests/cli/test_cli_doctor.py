@@ -12,6 +12,7 @@ from fraudguard.ami.connection import Message
 from fraudguard.cli import findings
 from fraudguard.cli.examination import _clock, _endpoint, _records, _version, examine
 from fraudguard.cli.findings import LAST_BYTES, OLD_DAYS, SCARCE_BYTES, Grade
+from fraudguard.cli.pin import findings as pin_findings
 from fraudguard.clock import SystemClock
 from fraudguard.config import Settings, Trunk
 from fraudguard.testing import FakeAsterisk, ManagerUser
@@ -166,7 +167,7 @@ def test_where_a_pin_is_asked_for_there_has_to_be_one(tenants, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (None, "No such file"),
+        (None, "is not there, and the stored PINs are worth nothing without it"),
         ("ab" * 32, "is not what the stored PINs were sealed with"),
         ("x", "64 hexadecimal digits"),
     ],
@@ -220,7 +221,7 @@ def test_what_callers_hear_has_to_be_there(tmp_path, files, settings, missing):
     for file in files:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
-    (finding,) = findings.prompts(Settings(pin=settings), (tmp_path / "none", tmp_path))
+    (finding,) = pin_findings.prompts(Settings(pin=settings), (tmp_path / "none", tmp_path))
     assert finding.grade is (Grade.WARNING if missing else Grade.OK)
     assert not missing or finding.what == f"not in {tmp_path}: {missing}. Callers hear nothing there"
 
@@ -229,14 +230,14 @@ def test_sounds_by_their_whole_path_and_of_tenants_and_of_no_folder_of_ours(tmp_
     (tmp_path / "own.wav").touch()
     own = {"prompts": {name: str(tmp_path / "own") for name in ("ask", "again", "refused")}}
     other = Settings(pin=own, tenants={"acme": {"pin": {"prompts": {"ask": "other"}}}})
-    (finding,) = findings.prompts(Settings(pin=own), (tmp_path,))
+    (finding,) = pin_findings.prompts(Settings(pin=own), (tmp_path,))
     assert finding.grade is Grade.OK
-    (finding,) = findings.prompts(other, (tmp_path,))
+    (finding,) = pin_findings.prompts(other, (tmp_path,))
     assert "other, auth-incorrect, cannot-complete-as-dialed. Callers" in finding.what
-    (finding,) = findings.prompts(Settings(), (tmp_path / "none",))
+    (finding,) = pin_findings.prompts(Settings(), (tmp_path / "none",))
     assert (finding.grade, "not on this machine" in finding.what) == (Grade.OK, True)
     (tmp_path / "own.wav").chmod(0o755)
-    (finding,) = findings.prompts(Settings(), (tmp_path / "own.wav",))
+    (finding,) = pin_findings.prompts(Settings(), (tmp_path / "own.wav",))
     assert finding.grade is Grade.OK, "what cannot be looked into is not called missing"
 
 

@@ -10,7 +10,7 @@ import stat
 import pyotp
 import pytest
 
-from fraudguard.cli import pin_csv
+from fraudguard.cli.pin import people as lists
 from fraudguard.pins.digits import Digits
 from fraudguard.pins.totp import matching_step
 from fraudguard.pins.vault import Key
@@ -88,7 +88,7 @@ def test_a_file_of_pins_that_were_not_stored_is_removed(fraudguard, tmp_path, mo
     async def full(*_, **__):
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(pin_csv.store, "add_pins", full)
+    monkeypatch.setattr(lists.store, "add_pins", full)
     fraudguard("pin", "import", people, "--output", output, status=None)
     assert not output.exists()
 

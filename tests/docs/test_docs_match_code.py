@@ -28,7 +28,7 @@ from fraudguard.policy.alert import SEVERITY, Alert, Delivery
 from fraudguard.policy.rules import ORDER
 from fraudguard.store import open_writer
 from fraudguard.store.calls import save_calls
-from fraudguard.store.pins import note_failure
+from fraudguard.store.guesses import note_failure
 from fraudguard.store.sources import Source, save_sources
 from fraudguard.store.verdicts import attempt_row, store_batch
 

@@ -2,7 +2,7 @@ import pytest
 
 from fraudguard.errors import InputError
 from fraudguard.numbering import BadNumber, Kind, Number
-from fraudguard.policy.pin import Keyed, Pin, PinKind, Scheme, Seal, Terms
+from fraudguard.policy.pin import Keyed, NewPin, PinKind, Scheme, Seal, Terms
 from fraudguard.policy.reasons import Outcome, Reason
 from fraudguard.policy.records import Attempt, Facts, Limit, Scope, Verdict
 from fraudguard.rating import Rate
@@ -64,7 +64,7 @@ async def test_whose_pin_was_keyed(writer, reader):
     by = {"author": "eve", "now": NOW}
 
     def person(name, seal, duress=False):
-        return Pin(0, "acme", name, PinKind.DIGITS, duress, Terms(), Seal(seal, b""), "", 0)
+        return NewPin("acme", name, PinKind.DIGITS, duress, Terms()), Seal(seal, b"")
 
     anna, forced, bob = await pins.add_pins(
         writer, [person("anna", b"a"), person("anna", b"d", duress=True), person("bob", b"b")], **by

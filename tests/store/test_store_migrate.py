@@ -45,7 +45,7 @@ async def test_a_database_that_is_up_to_date_is_left_alone(database):
 
 async def test_migrating_keeps_a_copy_of_what_was(database):
     with plain(database) as connection:
-        connection.execute("INSERT INTO edits VALUES (1, 2, 'a', 'limit', 'kept')")
+        connection.execute("INSERT INTO edits (at, author, noun, what) VALUES (2, 'a', 'limit', 'kept')")
         done = migrate.migrate(connection, database, NOW, (*migrate.packaged(), NEXT))
     assert done.applied == (NEXT.version,)
     assert "more" in tables(database)

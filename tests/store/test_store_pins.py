@@ -1,4 +1,3 @@
-import asyncio
 import json
 import sqlite3
 from dataclasses import replace
@@ -14,11 +13,11 @@ from fraudguard.pins.digits import Digits
 from fraudguard.pins.guessing import Failure
 from fraudguard.pins.vault import Vault
 from fraudguard.policy.hours import Hours
-from fraudguard.policy.pin import Keyed, Pin, PinKind, Scheme, Seal, Terms, Unlock
+from fraudguard.policy.pin import Keyed, NewPin, Pin, PinKind, Scheme, Seal, Terms
 from fraudguard.policy.reasons import Outcome, Reason
 from fraudguard.policy.records import Attempt, Facts, Limit, Scope, Verdict
 from fraudguard.rating import Rate
-from fraudguard.store import migrate, pins
+from fraudguard.store import guesses, migrate, pin_usage, pins
 from fraudguard.store.calls import UNKNOWN_INCREMENT, save_calls
 from fraudguard.store.edits import revisions
 from fraudguard.store.verdicts import attempt_row, store_batch
@@ -43,6 +42,15 @@ def pin(name="anna", *, tenant="acme", index=b"", duress=False, kind=PinKind.DIG
     return Pin(0, tenant, name, kind, duress, terms or Terms(), seal, "", 0)
 
 
+def parts(pin):
+    """A PIN taken apart into what is to be made, and its seal."""
+    return NewPin(pin.tenant, pin.name, pin.kind, pin.duress, pin.terms), pin.seal
+
+
+async def add_pin(writer, pin, **by):
+    return await pins.add_pin(writer, *parts(pin), **by)
+
+
 async def history(reader, **wanted):
     return [what for _, _, what in await reader.read(lambda c: pins.list_history(c, **wanted))]
 
@@ -63,21 +71,21 @@ async def test_the_first_scheme_stays(acme, reader):
 
 
 async def test_a_lost_pepper_is_got_over_once_nothing_is_sealed_with_it(acme, reader):
-    await pins.add_pin(acme, pin(), **BY)
+    await add_pin(acme, pin(), **BY)
     new = Scheme(b"o" * 16, 3, 20_000, 2, b"n" * 32)
     assert await pins.settle_scheme(acme, "acme", new) == SCHEME
     await pins.revoke_pin(acme, "acme", "anna", **BY)
     assert await pins.settle_scheme(acme, "acme", new) == new
-    await pins.add_pin(acme, pin(), **BY)
+    await add_pin(acme, pin(), **BY)
     assert await reader.read(pins.list_schemes) == {"acme": new}
 
 
 async def test_pins_are_stored_whole(acme, reader):
     await pins.settle_scheme(acme, "other", SCHEME)
-    anna = await pins.add_pin(acme, pin("anna", terms=TERMS), **BY)
-    forced = await pins.add_pin(acme, pin("anna", duress=True), **BY)
-    app = await pins.add_pin(acme, pin("Bob", kind=PinKind.TOTP), author="bob", now=NOW + 1)
-    theirs = await pins.add_pin(acme, pin("anna", tenant="other"), **BY)
+    anna = await add_pin(acme, pin("anna", terms=TERMS), **BY)
+    forced = await add_pin(acme, pin("anna", duress=True), **BY)
+    app = await add_pin(acme, pin("Bob", kind=PinKind.TOTP), author="bob", now=NOW + 1)
+    theirs = await add_pin(acme, pin("anna", tenant="other"), **BY)
     assert anna == replace(pin("anna", terms=TERMS), id=anna.id, author="eve", created=NOW)
     assert (app.kind, app.author, app.created) == (PinKind.TOTP, "bob", NOW + 1)
     assert await reader.read(pins.list_pins) == (app, anna, forced, theirs)
@@ -94,54 +102,54 @@ async def test_pins_are_stored_whole(acme, reader):
 
 
 async def test_hours_that_are_always_are_kept(acme):
-    assert (await pins.add_pin(acme, pin(terms=Terms(hours=Hours())), **BY)).terms == Terms(hours=Hours())
+    assert (await add_pin(acme, pin(terms=Terms(hours=Hours())), **BY)).terms == Terms(hours=Hours())
 
 
 async def test_a_name_is_a_tenant_s_only_once(acme, reader):
-    await pins.add_pin(acme, pin(), **BY)
+    await add_pin(acme, pin(), **BY)
     with pytest.raises(InputError, match=r"tenant acme has a PIN of the name anna \('pin rotate' gives"):
-        await pins.add_pin(acme, pin(index=b"other"), **BY)
-    await pins.add_pin(acme, pin(duress=True), **BY)
+        await add_pin(acme, pin(index=b"other"), **BY)
+    await add_pin(acme, pin(duress=True), **BY)
     with pytest.raises(InputError, match="tenant acme has a duress PIN of the name anna"):
-        await pins.add_pin(acme, pin(duress=True, index=b"other"), **BY)
+        await add_pin(acme, pin(duress=True, index=b"other"), **BY)
     await pins.revoke_pin(acme, "acme", "anna", **BY)
-    await pins.add_pin(acme, pin(), **BY)
+    await add_pin(acme, pin(), **BY)
     assert len(await reader.read(pins.list_pins)) == 1
 
 
 async def test_digits_are_a_tenant_s_only_once_and_nobody_is_told_whose(acme, reader):
     await pins.settle_scheme(acme, "other", SCHEME)
-    await pins.add_pin(acme, pin("anna", index=b"i"), **BY)
+    await add_pin(acme, pin("anna", index=b"i"), **BY)
     with pytest.raises(InputError, match=r"tenant acme has a PIN of the digits meant for bob \(choose others\)") as hit:
-        await pins.add_pin(acme, pin("bob", index=b"i"), **BY)
+        await add_pin(acme, pin("bob", index=b"i"), **BY)
     assert "anna" not in str(hit.value)
     with pytest.raises(InputError, match="has a PIN of the digits meant for anna"):
-        await pins.add_pin(acme, pin("anna", index=b"i", duress=True), **BY)
-    await pins.add_pin(acme, pin("bob", index=b"i", tenant="other"), **BY)
+        await add_pin(acme, pin("anna", index=b"i", duress=True), **BY)
+    await add_pin(acme, pin("bob", index=b"i", tenant="other"), **BY)
     assert len(await reader.read(pins.list_pins)) == 2
 
 
 async def test_many_are_added_all_or_none(acme, reader):
     for wrong in (pin("c", index=b"same"), pin("a", index=b"x")):
         with pytest.raises(InputError, match="tenant acme has"):
-            await pins.add_pins(acme, [pin("a"), pin("b", index=b"same"), wrong], **BY)
+            await pins.add_pins(acme, map(parts, [pin("a"), pin("b", index=b"same"), wrong]), **BY)
     assert await reader.read(pins.list_pins) == ()
     assert await history(reader) == []
-    added = await pins.add_pins(acme, [pin("b"), pin("a")], **BY)
+    added = await pins.add_pins(acme, map(parts, [pin("b"), pin("a")]), **BY)
     assert [each.name for each in added] == ["b", "a"]
     assert [each.name for each in await reader.read(pins.list_pins)] == ["a", "b"]
 
 
 async def test_a_tenant_without_a_scheme_has_no_pins(writer, reader):
     with pytest.raises(StoreError, match="FOREIGN KEY"):
-        await pins.add_pin(writer, pin(), **BY)
+        await add_pin(writer, pin(), **BY)
     assert await history(reader) == []
 
 
 async def test_what_is_revoked_stays_as_history(acme, reader):
-    first = await pins.add_pin(acme, pin(), **BY)
-    forced = await pins.add_pin(acme, pin(duress=True), **BY)
-    bob = await pins.add_pin(acme, pin("bob"), **BY)
+    first = await add_pin(acme, pin(), **BY)
+    forced = await add_pin(acme, pin(duress=True), **BY)
+    bob = await add_pin(acme, pin("bob"), **BY)
     assert await pins.revoke_pin(acme, "acme", "anna", author="bob", now=NOW + 1) == 2
     assert await reader.read(pins.list_pins) == (bob,)
     assert await reader.read(pins.list_all_pins) == (
@@ -156,8 +164,8 @@ async def test_what_is_revoked_stays_as_history(acme, reader):
 
 
 async def test_rotating_changes_nothing_but_the_digits(acme, reader):
-    old = await pins.add_pin(acme, pin(terms=TERMS, duress=True), **BY)
-    await pins.add_pin(acme, pin("bob", index=b"taken"), **BY)
+    old = await add_pin(acme, pin(terms=TERMS, duress=True), **BY)
+    await add_pin(acme, pin("bob", index=b"taken"), **BY)
     seal = Seal(b"new" * 5, b"q" * 32)
     with pytest.raises(InputError, match="has a PIN of the digits meant for anna"):
         await pins.rotate_pin(acme, old, Seal(b"taken", b""), **BY)
@@ -172,76 +180,6 @@ async def test_rotating_changes_nothing_but_the_digits(acme, reader):
     assert (await history(reader, limit=1))[0].startswith("tenant acme: rotated 1 to anna (3), duress PIN, AT,DE")
     with pytest.raises(InputError, match="has no PIN of the name anna"):
         await pins.rotate_pin(acme, old, Seal(b"newer", b""), **BY)
-
-
-async def test_unlocks(writer, reader):
-    for unlock in (
-        Unlock(NOW, tenant="acme", account="204"),
-        Unlock(NOW + 1, source="192.0.2.7"),
-        Unlock(NOW + 2, tenant="acme"),
-        Unlock(NOW + 3, tenant="acme", account="204", source="192.0.2.7"),
-    ):
-        await pins.unlock(writer, unlock, **BY)
-    assert [each.at - NOW for each in await reader.read(lambda c: pins.list_unlocks(c, NOW + 1))] == [1, 2, 3]
-    (first, *_) = await reader.read(lambda c: pins.list_unlocks(c, 0))
-    assert first == Unlock(NOW, tenant="acme", account="204")
-    assert await history(reader) == [
-        "tenant acme: unlocked account 204 and source 192.0.2.7",
-        "tenant acme: unlocked every account",
-        "unlocked source 192.0.2.7",
-        "tenant acme: unlocked account 204",
-    ]
-    assert len(await history(reader, tenant="acme")) == 3
-    assert await history(reader, tenant="acm") == []
-    for nothing in (Unlock(NOW), Unlock(NOW, account="204"), Unlock(NOW, account="204", source="192.0.2.7")):
-        with pytest.raises(InputError, match="nothing is named that could be unlocked"):
-            await pins.unlock(writer, nothing, **BY)
-    later = NOW + pins.KEPT_MILLIS + 2
-    await pins.unlock(writer, Unlock(later, source="::1"), author="eve", now=later)
-    assert [each.at - NOW for each in await reader.read(lambda c: pins.list_unlocks(c, 0))] == [
-        2,
-        3,
-        pins.KEPT_MILLIS + 2,
-    ]
-
-
-async def test_failures_are_noted_and_taken_back(writer, reader):
-    made = [Failure(NOW + n, "acme", f"{n}", "192.0.2.7") for n in range(4)]
-    ids = [await pins.note_failure(writer, failure) for failure in made]
-    assert len(set(ids)) == 4
-    await pins.forget_failure(writer, ids[1])
-    await pins.forget_failure(writer, ids[1])
-    assert await reader.read(lambda c: pins.recent_failures(c, NOW)) == (made[0], made[2], made[3])
-    assert await reader.read(lambda c: pins.recent_failures(c, NOW + 3)) == (made[3],)
-
-
-async def test_a_failure_can_be_noted_whatever_the_channel_says(writer, reader):
-    await pins.note_failure(writer, Failure(NOW, "\udcff", "a\x1fb", "x" * 1000))
-    (stored,) = await reader.read(lambda c: pins.recent_failures(c, 0))
-    assert (stored.tenant, stored.account, len(stored.source)) == ("\N{REPLACEMENT CHARACTER}", "a\ufffdb", 255)
-
-
-async def test_old_failures_go_a_few_at_a_time(writer, reader):
-    count = pins.DROPPED_ROWS + 5
-
-    def fill(connection):
-        connection.executemany("INSERT INTO pin_failures VALUES (NULL, ?, '', '', '')", [(n,) for n in range(count)])
-
-    await writer.transaction(fill)
-    left = []
-    for _ in range(3):
-        await pins.note_failure(writer, Failure(NOW, "acme", "204", ""))
-        left.append(len(await reader.read(lambda c: pins.recent_failures(c, 0))))
-    assert left == [6, 2, 3]
-
-
-async def test_a_code_is_good_once(acme, reader):
-    one = await pins.add_pin(acme, pin(), **BY)
-    other = await pins.add_pin(acme, pin("bob"), **BY)
-    used = [await pins.use_step(acme, one.id, step) for step in (100, 100, 99, 101, 101, 0)]
-    assert used == [True, False, False, True, False, False]
-    assert await pins.use_step(acme, other.id, 100)
-    assert await asyncio.gather(*(pins.use_step(acme, one.id, 200) for _ in range(20))) == [True] + [False] * 19
 
 
 PRICE = Rate("882", "Satellite", 600_000, 10_000, 30, 60, 0)
@@ -274,7 +212,7 @@ def leg(call, uniqueid, *, state=State.ENDED, cost=None):
 
 @pytest.fixture
 async def anna(acme):
-    return await pins.add_pin(acme, pin(), **BY)
+    return await add_pin(acme, pin(), **BY)
 
 
 @pytest.fixture
@@ -285,7 +223,7 @@ def spent(writer, reader):
             save_calls(connection, calls)
 
         await writer.transaction(store)
-        return await reader.read(lambda c: pins.spent(c, pin_id, since))
+        return await reader.read(lambda c: pin_usage.spent(c, pin_id, since))
 
     return spent
 
@@ -311,7 +249,7 @@ async def test_every_leg_of_a_call_counts(anna, spent):
 
 
 async def test_what_is_not_this_pin_s_today_counts_nothing(anna, acme, spent):
-    bob = await pins.add_pin(acme, pin("bob"), **BY)
+    bob = await add_pin(acme, pin("bob"), **BY)
     made = [
         allowed("c1", anna.id, at=NOW - 1),
         allowed("c2", bob.id, name="bob"),
@@ -324,7 +262,7 @@ async def test_what_is_not_this_pin_s_today_counts_nothing(anna, acme, spent):
 
 
 async def test_new_digits_are_no_new_money(anna, acme, spent):
-    forced = await pins.add_pin(acme, pin(duress=True), **BY)
+    forced = await add_pin(acme, pin(duress=True), **BY)
     new = await pins.rotate_pin(acme, anna, Seal(b"new", b""), **BY)
     assert await spent(new.id, [allowed("c1", anna.id), allowed("c2", new.id)]) == 2 * LEASE
     assert await spent(forced.id, []) == 2 * LEASE
@@ -342,7 +280,7 @@ async def test_what_was_spent_is_found_by_index(reader):
     def plan(connection):
         asked = []
         connection.set_trace_callback(asked.append)
-        pins.spent(connection, 7, NOW)
+        pin_usage.spent(connection, 7, NOW)
         connection.set_trace_callback(None)
         return [detail for *_, detail in connection.execute("EXPLAIN QUERY PLAN " + asked[-1])]
 
@@ -371,7 +309,7 @@ def test_terms_are_read_as_they_were_written():
     @given(st.builds(Terms, regions, prefixes, amounts, amounts, amounts, amounts, hours, accounts))
     def check(terms):
         connection.execute("DELETE FROM pins")
-        added = pins._add(connection, pin(terms=terms), "added", "eve", NOW)
+        added = pins._add(connection, *parts(pin(terms=terms)), "added", "eve", NOW)
         assert added.terms == terms
         assert pins.list_pins(connection) == (added,)
 
@@ -386,10 +324,10 @@ async def test_no_digits_reach_the_database(acme, database):
     scheme = await pins.settle_scheme(acme, "vault", vault.new_scheme())
     app = vault.new_totp()
     sealed = replace(pin(tenant="vault", terms=TERMS), seal=vault.seal(scheme, "vault", Digits(secret)))
-    added = await pins.add_pin(acme, sealed, **BY)
-    await pins.add_pin(acme, replace(pin("app", tenant="vault", kind=PinKind.TOTP), seal=app), **BY)
+    added = await add_pin(acme, sealed, **BY)
+    await add_pin(acme, replace(pin("app", tenant="vault", kind=PinKind.TOTP), seal=app), **BY)
     await pins.rotate_pin(acme, added, vault.seal(scheme, "vault", Digits(secret[::-1])), **BY)
-    await pins.note_failure(acme, Failure(NOW, "vault", "204", "192.0.2.7"))
+    await guesses.note_failure(acme, Failure(NOW, "vault", "204", "192.0.2.7"))
     held = b"".join(path.read_bytes() for path in database.parent.iterdir())
     assert added.seal.proof in held
     key = vault.totp_key("vault", app)

@@ -266,7 +266,7 @@ def test_a_prefix_never_falls_to_a_shorter_one(old, new, start, at):
     """Held against the rule said plainly: own rows, else the old version's until the first own row, else refused."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        connection.executescript(migrate.packaged()[0].sql)
+        connection.executescript("".join(step.sql for step in migrate.packaged()))
         for rows, effective_from in ((old, 0), (new, start)):
             listed = [rate(prefix, price, since=since) for (prefix, since), price in sorted(rows.items())]
             importer = rates._Importer(

@@ -8,7 +8,7 @@ import pytest
 from fraudguard.config import Retention
 from fraudguard.errors import StoreError
 from fraudguard.ledger.records import Call, Leg, State
-from fraudguard.store import migrate, open_reader, open_writer, retention
+from fraudguard.store import hourly, migrate, open_reader, open_writer, retention
 from fraudguard.store.calls import list_calls, save_calls
 from fraudguard.store.retention import DAY_MILLIS, STEP_ROWS, compact, prune, prune_hourly
 from fraudguard.store.sources import Source, list_sources, save_sources
@@ -26,7 +26,7 @@ def days(count):
 def unhurried(monkeypatch):
     monkeypatch.setattr(retention, "REST", 0)
     monkeypatch.setattr(retention, "SHORTEST_PAUSE_SECONDS", 0)
-    monkeypatch.setattr(retention, "LOCKED_SECONDS", 0)
+    monkeypatch.setattr(hourly, "LOCKED_SECONDS", 0)
 
 
 def call(began_at, state=State.ENDED):
@@ -122,7 +122,7 @@ async def test_forged_addresses_do_not_fill_the_disk(writer, reader, monkeypatch
 
 
 async def test_a_lock_is_waited_for_and_a_stuck_one_is_told(locked, writer, monkeypatch):
-    monkeypatch.setattr(retention, "LOCKED_TRIES", 2)
+    monkeypatch.setattr(hourly, "LOCKED_TRIES", 2)
     await writer.transaction(fill)
     with locked(), pytest.raises(StoreError, match="is locked by another process"):
         await prune(writer, KEEP, NOW)
@@ -141,7 +141,7 @@ async def test_a_lock_is_waited_for_and_a_stuck_one_is_told(locked, writer, monk
 
 
 async def test_the_service_prunes_every_hour_and_survives_trouble(locked, writer, monkeypatch):
-    monkeypatch.setattr(retention, "LOCKED_TRIES", 0)
+    monkeypatch.setattr(hourly, "LOCKED_TRIES", 0)
     told = asyncio.Queue()
     slept = []
     sleep = asyncio.sleep
@@ -151,7 +151,7 @@ async def test_the_service_prunes_every_hour_and_survives_trouble(locked, writer
             slept.append(seconds)
         await sleep(0)
 
-    monkeypatch.setattr("fraudguard.store.retention.asyncio.sleep", noted)
+    monkeypatch.setattr("fraudguard.store.hourly.asyncio.sleep", noted)
     clock = type("Clock", (), {"now": lambda _: NOW})()
     await writer.transaction(fill)
     with locked():

@@ -8,11 +8,11 @@ import pytest
 from fraudguard.errors import StoreError
 from fraudguard.numbering import BadNumber
 from fraudguard.pins.guessing import Failure
-from fraudguard.policy.pin import Pin, PinKind, Scheme, Seal, Terms, Unlock
+from fraudguard.policy.pin import NewPin, PinKind, Scheme, Seal, Terms, Unlock
 from fraudguard.policy.reasons import Outcome, Reason
 from fraudguard.policy.records import EVERYBODY, Attempt, Facts, Limit, Scope, Snapshot, Verdict
 from fraudguard.rating import Rate
-from fraudguard.store import SnapshotSource, VerdictLog, pins, policies
+from fraudguard.store import SnapshotSource, VerdictLog, guesses, pins, policies
 from fraudguard.store.rates import Delivery, import_deck
 
 NOW = 1_800_000_000_000
@@ -102,23 +102,23 @@ async def test_edits_arrive_and_old_snapshots_stay_as_they_were(watched, writer)
 async def test_pins_arrive_with_how_they_are_sealed_and_what_was_unlocked(watched, writer):
     scheme = Scheme(b"s" * 16, 2, 19_456, 1, b"m" * 32)
     await pins.settle_scheme(writer, "acme", scheme)
-    new = Pin(0, "acme", "anna", PinKind.DIGITS, False, Terms(), Seal(b"i", b"p"), "", 0)
-    pin = await pins.add_pin(writer, new, **BY)
+    new = NewPin("acme", "anna", PinKind.DIGITS, False, Terms())
+    pin = await pins.add_pin(writer, new, Seal(b"i", b"p"), **BY)
     assert await watched.swap() == Snapshot(decks={}, pins=(pin,), schemes={"acme": scheme})
     rotated = await pins.rotate_pin(writer, pin, Seal(b"j", b"q"), **BY)
     assert (await watched.swap()).pins == (rotated,)
     unlock = Unlock(NOW, tenant="acme", account="204")
-    await pins.unlock(writer, unlock, **BY)
+    await guesses.unlock(writer, unlock, **BY)
     assert (await watched.swap()).unlocks == (unlock,)
     await pins.revoke_pin(writer, "acme", "anna", **BY)
     assert (await watched.swap()).pins == ()
-    watched.clock.instant = NOW + pins.KEPT_MILLIS + 1
+    watched.clock.instant = NOW + guesses.KEPT_MILLIS + 1
     await policies.set_limit(writer, EVERYBODY, 5, **BY)
     assert (await watched.swap()).unlocks == ()
 
 
 async def test_what_is_keyed_wrong_swaps_nothing(watched, writer):
-    await pins.note_failure(writer, Failure(NOW, "acme", "204", "192.0.2.7"))
+    await guesses.note_failure(writer, Failure(NOW, "acme", "204", "192.0.2.7"))
     await watched.source.refresh()
     assert watched.swaps.empty()
 

@@ -62,6 +62,10 @@ CREATE TABLE pin_unlocks (
   author  TEXT NOT NULL
 ) STRICT;
 
+-- Whose PIN an edit was about, to find a person's; NULL where it was about nobody's, or about no tenant.
+ALTER TABLE edits ADD COLUMN tenant TEXT;
+ALTER TABLE edits ADD COLUMN about TEXT;
+
 ALTER TABLE attempts ADD COLUMN pin_id INTEGER;
 ALTER TABLE attempts ADD COLUMN pin TEXT;  -- whose
 ALTER TABLE attempts ADD COLUMN pin_tries INTEGER;  -- NULL: nobody was asked

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import sqlite3
+import asyncio
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
 import rich_click as click
 
 from fraudguard.cli.app import App, printable
-from fraudguard.errors import ConfigError, InputError
+from fraudguard.cli.pin.known import Known
+from fraudguard.clock import Millis
+from fraudguard.errors import InputError
+from fraudguard.pepper import open_vault
 from fraudguard.pins import totp
 from fraudguard.pins.digits import LEAST_DIGITS, MOST_DIGITS, Digits, generate, weakness
 from fraudguard.pins.guessing import chance, digits_for
 from fraudguard.pins.totp import CODE_DIGITS, SKEW_STEPS
 from fraudguard.pins.vault import Vault, make_pepper
-from fraudguard.policy.pin import Pin, Scheme, Seal
-from fraudguard.secretfile import make_secret, read_secret_file
+from fraudguard.policy.pin import NewPin, Pin, Scheme, Seal
+from fraudguard.secretfile import make_secret
+from fraudguard.store import Writer
 from fraudguard.store import pins as store
 
 
@@ -46,69 +50,15 @@ _MAX_LINE: Final = 64  # characters read of a line of standard input: longer one
 _MAX_DRAWS: Final = 100  # of a PIN that nobody has: with so many taken, there are too few digits for so many people
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What the database knows at one moment: the PINs not revoked, and how each tenant's are sealed."""
-
-    pins: tuple[Pin, ...]
-    schemes: Mapping[str, Scheme]
-
-    def of(self, tenant: str) -> tuple[Pin, ...]:
-        """Return the PINs of a tenant."""
-        return tuple(pin for pin in self.pins if pin.tenant == tenant)
-
-    def tenant(self, app: App, name: str) -> str:
-        """Return the tenant's name. Raises InputError for one that neither has a PIN nor is configured: PINs of a
-        tenant that was taken out of the configuration can still be seen, and revoked.
-        """
-        return name if self.of(name) else app.tenant(name)
-
-    def taken(self, tenant: str) -> set[bytes]:
-        """Return the indexes of the tenant's seals: a new one must be none of them."""
-        return {pin.seal.index for pin in self.of(tenant)}
-
-    def find(self, tenant: str, name: str, *, duress: bool = False) -> Pin | None:
-        """Return a person's PIN, or the duress PIN."""
-        wanted = (tenant, name, duress)
-        return next((pin for pin in self.pins if (pin.tenant, pin.name, pin.duress) == wanted), None)
-
-    def get(self, tenant: str, name: str, *, duress: bool = False) -> Pin:
-        """As `find`. Raises InputError when there is none."""
-        pin = self.find(tenant, name, duress=duress)
-        if pin is None:
-            what = "duress PIN" if duress else "PIN"
-            raise InputError(
-                f"tenant {tenant} has no {what} of {printable(name)!r}",
-                where="NAME",
-                fix="'fraudguard pin list' shows those there are; --tenant names another tenant",
-            )
-        return pin
-
-
-def known(connection: sqlite3.Connection) -> Known:
-    """Read the PINs and schemes."""
-    return Known(store.list_pins(connection), store.list_schemes(connection))
-
-
-def open_vault(app: App, before: Known) -> Vault:
+def vault_of(app: App, before: Known) -> Vault:
     """Return the vault of the installation's pepper, which is made at first need.
 
     Raises ConfigError where PINs in force were sealed with a pepper that is not there: nothing can find them then.
     """
-    path = app.settings.pepper
-    fix = (
-        "restore it from the backup of when they were made; where there is none they are lost: 'pin export', remove the"
-        " file, 'pin revoke' each, and 'pin import' gives everybody a new one"
-    )
-    in_force = {pin.tenant for pin in before.pins}
-    if not in_force:
-        make_secret(path, app.settings.database, text=make_pepper())
-    elif not path.exists():
-        raise ConfigError("is not there, and the stored PINs are worth nothing without it", where=str(path), fix=fix)
-    vault = Vault(read_secret_file(path, where="pin.pepper_file"), where=str(path))
-    if not all(vault.fits(before.schemes[tenant]) for tenant in in_force):
-        raise ConfigError("is not the pepper that the stored PINs were made with", where=str(path), fix=fix)
-    return vault
+    schemes = [before.schemes[tenant] for tenant in {pin.tenant for pin in before.pins}]
+    if not schemes:
+        make_secret(app.settings.pepper, app.settings.database, text=make_pepper())
+    return open_vault(app.settings.pepper, schemes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +91,18 @@ class Wish:
         raise InputError(
             f"hardly any {self.count} digits are left that nobody has", where="--digits", fix="take more digits"
         )
+
+
+async def make_pin(
+    writer: Writer, new: NewPin, wanted: Wish, vault: Vault, taken: Collection[bytes], *, author: str, now: Millis
+) -> tuple[Pin, Digits | None]:
+    """Make a PIN and store it. Return it, and the digits that the person has to be told, if any.
+
+    `taken` are the tenant's indexes. Raises InputError when somebody has the name or the digits, and StoreError.
+    """
+    scheme = await store.settle_scheme(writer, new.tenant, vault.new_scheme())
+    keyed, seal = await asyncio.to_thread(wanted.seal, vault, scheme, new.tenant, taken)
+    return await store.add_pin(writer, new, seal, author=author, now=now), keyed
 
 
 def wish(*, digits: int | None, choose: bool, least: int, names: Collection[str]) -> Wish:
@@ -183,7 +145,7 @@ def show_digits(pin: Pin, digits: Digits) -> None:
 def show_authenticator(pin: Pin, vault: Vault) -> None:
     """Print what an authenticator app needs, this once."""
     key = vault.totp_key(pin.tenant, pin.seal)
-    click.echo(totp.qr(authenticator_uri(pin, vault)).rstrip("\n"))
+    click.echo(totp.qr(authenticator_uri(pin, pin.seal, vault)).rstrip("\n"))
     click.echo(f"key: {key.base32()}")
     click.echo(
         "Scan the code with an authenticator app, or type the key in: time-based, 6 digits, 30 seconds.\n"
@@ -193,9 +155,9 @@ def show_authenticator(pin: Pin, vault: Vault) -> None:
     )
 
 
-def authenticator_uri(pin: Pin, vault: Vault) -> str:
+def authenticator_uri(pin: Pin | NewPin, seal: Seal, vault: Vault) -> str:
     """Return the otpauth URI of a PIN of an authenticator app: whoever has it has the PIN."""
-    return totp.uri(vault.totp_key(pin.tenant, pin.seal), name=pin.name, tenant=pin.tenant)
+    return totp.uri(vault.totp_key(pin.tenant, seal), name=pin.name, tenant=pin.tenant)
 
 
 def _odds(pins: int, length: int) -> str:

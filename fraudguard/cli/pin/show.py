@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 from zoneinfo import ZoneInfo
 
 import rich_click as click
 
 from fraudguard.cli.app import App, examples, json_option, print_json, print_table, printable, show_instant, show_money
-from fraudguard.cli.pin_add import TENANT
-from fraudguard.cli.pin_locks import lock_document, lock_sentence, locks_now
-from fraudguard.cli.pin_secrets import Known, known
-from fraudguard.cli.pin_terms import (
+from fraudguard.cli.person import parse_name
+from fraudguard.cli.pin.known import TENANT, Known, known
+from fraudguard.cli.pin.locks import lock_document, lock_sentence
+from fraudguard.cli.pin.terms import (
     CELL_HEADINGS,
     is_expired,
-    parse_name,
     show_name,
     term_cells,
     term_document,
@@ -31,10 +27,8 @@ from fraudguard.pins.guessing import Lock, Scope
 from fraudguard.policy import DEFAULT_TENANT
 from fraudguard.policy.pin import Pin
 from fraudguard.store import pins as store
-from fraudguard.store.pin_usage import Usage, usage
-
-_EVERY_ENTRY: Final = 1_000_000
-"""Entries of the history that are searched for a person's: all there are, as long as a person made them."""
+from fraudguard.store.guesses import stored_guesses
+from fraudguard.store.pin_usage import Usage, spent, usage
 
 
 @click.command("list", epilog=examples("pin list", "pin list --tenant acme --revoked", "pin list --json"))
@@ -142,13 +136,10 @@ def history(app: App, name: str, tenant: str | None, limit: int, as_json: bool) 
     Entries are never removed.
     """
     whose = None if tenant is None else app.read(known).tenant(app, tenant)
+    person = None
     if name:
-        whose = whose or DEFAULT_TENANT
-        person = _entry_of(whose, parse_name(name, where="NAME"))
-        found = app.read(partial(store.list_history, tenant=whose, limit=_EVERY_ENTRY))
-        entries = [entry for entry in found if person(entry[2])][:limit]
-    else:
-        entries = list(app.read(partial(store.list_history, tenant=whose, limit=limit)))
+        whose, person = whose or DEFAULT_TENANT, parse_name(name, where="NAME")
+    entries = app.read(partial(store.list_history, tenant=whose, name=person, limit=limit))
     if as_json:
         print_json([{"at": format_instant(at), "author": author, "what": what} for at, author, what in entries])
         return
@@ -156,25 +147,19 @@ def history(app: App, name: str, tenant: str | None, limit: int, as_json: bool) 
     print_table(("at", "by", "what"), rows, empty="nothing was done yet")
 
 
-def _entry_of(tenant: str, name: str) -> Callable[[str], object]:
-    """Return what tells an entry of the history that is about a person's PINs (see store.pins)."""
-    what = rf"tenant {re.escape(tenant)}: (added|rotated \d+ to|revoked) {re.escape(name)} \(\d[\d, ]*\)"
-    return re.compile(what).match
-
-
 def _look_up(connection: sqlite3.Connection, *, tenant: str, name: str, now: Millis, today: Millis) -> _Person:
     there: Known = known(connection)
     pin = there.get(tenant, name)
     locks = tuple(
         lock
-        for lock in locks_now(connection, now)
+        for lock in stored_guesses(connection, now).locks(now)
         if lock.tenant == tenant and (lock.scope is Scope.TENANT or pin.usable_from(lock.account))
     )
     return _Person(
         pin,
         there.find(tenant, name, duress=True) is not None,
         usage(connection, tenant, name),
-        store.spent(connection, pin.id, today),
+        spent(connection, pin.id, today),
         locks,
     )
 

@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import rich_click as click
 
 from fraudguard.cli.app import App, examples, printable
-from fraudguard.cli.pin_secrets import (
+from fraudguard.cli.person import parse_name
+from fraudguard.cli.pin.known import TENANT, Known, known
+from fraudguard.cli.pin.secrets import (
     COUNT,
-    Known,
     Wish,
-    known,
-    open_vault,
+    make_pin,
     show_authenticator,
     show_digits,
+    vault_of,
     warn_of_authenticators,
     warn_of_guesses,
     wish,
 )
-from fraudguard.cli.pin_terms import given_terms, parse_name, sentence, terms_options
+from fraudguard.cli.pin.terms import given_terms, sentence, terms_options
 from fraudguard.errors import InputError
 from fraudguard.pins.digits import Digits
 from fraudguard.pins.guessing import digits_for
 from fraudguard.pins.vault import Vault
-from fraudguard.policy import DEFAULT_TENANT
-from fraudguard.policy.pin import Pin, PinKind, Seal, Terms
+from fraudguard.policy.pin import NewPin, Pin, PinKind, Terms
 from fraudguard.store import Writer
 from fraudguard.store import pins as store
-
-TENANT = click.option(
-    "--tenant", default=DEFAULT_TENANT, show_default=True, metavar="TENANT", help="Whose person it is."
-)
 
 
 @click.command(
@@ -80,16 +76,12 @@ def add(
         )
     if not app.settings.pin_of(tenant).ask:
         click.echo(f"warning: no call of tenant {tenant} wants a PIN: pin.ask in {app.config_path} is empty", err=True)
-    draft = Pin(0, tenant, name, PinKind.TOTP if totp else PinKind.DIGITS, duress, terms, Seal(b"", b""), "", 0)
-    vault = open_vault(app, before)
-    made = _wish(draft, before, digits=digits, choose=choose)
-    author = app.author
-
-    async def edit(writer: Writer) -> tuple[Pin, Digits | None]:
-        scheme = await store.settle_scheme(writer, tenant, vault.new_scheme())
-        keyed, seal = made.seal(vault, scheme, tenant, before.taken(tenant))
-        return await store.add_pin(writer, replace(draft, seal=seal), author=author, now=now), keyed
-
+    new = NewPin(tenant, name, PinKind.TOTP if totp else PinKind.DIGITS, duress, terms)
+    vault = vault_of(app, before)
+    wanted = _wish(new, before.of(tenant), digits=digits, choose=choose)
+    edit = partial(
+        make_pin, new=new, wanted=wanted, vault=vault, taken=before.taken(tenant), author=app.author, now=now
+    )
     _show(app, before, vault, *app.write(edit))
 
 
@@ -113,11 +105,12 @@ def rotate(app: App, name: str, tenant: str, digits: int | None, choose: bool, d
     tenant, name = app.tenant(tenant), parse_name(name, where="NAME")
     before = app.read(known)
     old = before.get(tenant, name, duress=duress)
-    vault = open_vault(app, before)
-    made = _wish(old, before, digits=digits, choose=choose)
+    vault = vault_of(app, before)
+    others = [pin for pin in before.of(tenant) if pin.id != old.id]
+    wanted = _wish(old, others, digits=digits, choose=choose)
 
     async def edit(writer: Writer) -> tuple[Pin, Digits | None]:
-        keyed, seal = made.seal(vault, before.schemes[tenant], tenant, before.taken(tenant))
+        keyed, seal = wanted.seal(vault, before.schemes[tenant], tenant, before.taken(tenant))
         return await store.rotate_pin(writer, old, seal, author=author, now=now), keyed
 
     _show(app, before, vault, *app.write(edit))
@@ -149,24 +142,23 @@ def _terms_of_duress(of: Pin, given: Terms, *, totp: bool) -> Terms:
     return of.terms
 
 
-def _wish(draft: Pin, before: Known, *, digits: int | None, choose: bool) -> Wish:
-    """Say how the digits of a PIN come about. Asks for them where the person chooses."""
-    others = [pin for pin in before.of(draft.tenant) if pin.id != draft.id]
-    if draft.kind is PinKind.TOTP:
+def _wish(pin: Pin | NewPin, others: Sequence[Pin], *, digits: int | None, choose: bool) -> Wish:
+    """Say how the digits of a PIN come about, beside the `others` of its tenant. Asks where the person chooses."""
+    if pin.kind is PinKind.TOTP:
         if digits is not None or choose:
             raise InputError(
                 "the digits of an authenticator app are its own", where="--digits/--choose", fix="leave the option out"
             )
-        if not draft.terms.accounts:
+        if not pin.terms.accounts:
             raise InputError(
                 "a code is six digits: those of everybody's apps would be good at once, and easily guessed",
                 where="--totp",
                 fix="name the accounts that it is keyed at with --account",
             )
         return Wish()
-    count = 1 + sum(pin.kind is PinKind.DIGITS for pin in others)
-    made = wish(digits=digits, choose=choose, least=digits_for(count), names={draft.name, *draft.terms.accounts})
-    warn_of_guesses(count, len(made.chosen) if made.chosen is not None else made.count, draft.tenant)
+    count = 1 + sum(other.kind is PinKind.DIGITS for other in others)
+    made = wish(digits=digits, choose=choose, least=digits_for(count), names={pin.name, *pin.terms.accounts})
+    warn_of_guesses(count, len(made.chosen) if made.chosen is not None else made.count, pin.tenant)
     return made
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
-import sqlite3
 from functools import partial
 
 import rich_click as click
 
 from fraudguard.cli.app import App, examples, json_option, print_json, print_table, printable, show_instant
-from fraudguard.clock import Millis, format_instant
+from fraudguard.clock import format_instant
 from fraudguard.errors import InputError
-from fraudguard.pins.guessing import WINDOW, Guesses, Lock, Scope
+from fraudguard.pins.guessing import Lock, Scope
 from fraudguard.policy.pin import Unlock
-from fraudguard.store import Writer
-from fraudguard.store import pins as store
+from fraudguard.store.guesses import stored_guesses
+from fraudguard.store.guesses import unlock as store_unlock
 
 
 @click.command(epilog=examples("pin locks", "pin locks --json"))
@@ -26,7 +25,7 @@ def locks(app: App, as_json: bool) -> None:
     A caller there hears the same prompt and the same refusal as ever.
     """
     now = app.clock.now()
-    found = app.read(partial(locks_now, now=now))
+    found = app.read(partial(stored_guesses, now=now)).locks(now)
     if as_json:
         print_json([lock_document(lock) for lock in found])
         return
@@ -54,19 +53,13 @@ def unlock(app: App, tenant: str | None, account: str | None, source: str | None
             where="--account, --tenant or --source",
             fix="name at least one; 'fraudguard pin locks' shows what is locked",
         )
-    now, author = app.clock.now(), app.author
-    address = None if source is None else _address(source)
+    now = app.clock.now()
+    address = "" if source is None else _address(source)
     scope = app.scope(tenant, account)
-    wanted = [Unlock(now, scope.tenant, scope.account or "")] if scope.tenant is not None else []
-    wanted += [Unlock(now, source=address)] if address is not None else []
-    before = app.read(partial(locks_now, now=now))
-
-    async def edit(writer: Writer) -> None:
-        for one in wanted:
-            await store.unlock(writer, one, author=author, now=now)
-
-    app.write(edit)
-    after = app.read(partial(locks_now, now=now))
+    wanted = Unlock(now, scope.tenant or "", scope.account or "", address)
+    before = app.read(partial(stored_guesses, now=now)).locks(now)
+    app.write(partial(store_unlock, unlock=wanted, author=app.author, now=now))
+    after = app.read(partial(stored_guesses, now=now)).locks(now)
     still = {_whom(lock) for lock in after}
     freed = [_whom(lock) for lock in before if _whom(lock) not in still]
     for whom in freed:
@@ -76,13 +69,6 @@ def unlock(app: App, tenant: str | None, account: str | None, source: str | None
     for lock in after:
         if lock.scope is Scope.TENANT and lock.tenant == scope.tenant:
             click.echo(f"still locked: {lock_sentence(lock)}", err=True)
-
-
-def locks_now(connection: sqlite3.Connection, now: Millis) -> tuple[Lock, ...]:
-    """Return what is locked now, as the service knows it too."""
-    guesses = Guesses()
-    guesses.restore(store.recent_failures(connection, now - WINDOW), store.list_unlocks(connection, now - WINDOW))
-    return guesses.locks(now)
 
 
 def lock_sentence(lock: Lock) -> str:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import rich_click as click
 
-from fraudguard.cli.pin_add import add, revoke, rotate
-from fraudguard.cli.pin_csv import export, import_
-from fraudguard.cli.pin_list import history, list_, show
-from fraudguard.cli.pin_locks import locks, unlock
+from fraudguard.cli.pin import add, locks, people, show
 
 
 @click.group()
@@ -15,5 +12,8 @@ def pin() -> None:
     """PINs that callers key before a call abroad: whose they are, what they are good for, what is locked."""
 
 
-for command in (add, list_, show, rotate, revoke, locks, unlock, history, export, import_):
+for command in (
+    *(add.add, show.list_, show.show, add.rotate, add.revoke),
+    *(locks.locks, locks.unlock, show.history, people.export, people.import_),
+):
     pin.add_command(command)

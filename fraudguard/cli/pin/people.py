@@ -9,29 +9,29 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Final, TextIO, TypeAlias
 
 import rich_click as click
 
 from fraudguard.cli.app import App, examples, printable
-from fraudguard.cli.pin_rows import COLUMNS, export_row, read_people
-from fraudguard.cli.pin_secrets import COUNT, Known, Wish, authenticator_uri, known, open_vault, warn_of_guesses
+from fraudguard.cli.pin.known import Known, known
+from fraudguard.cli.pin.rows import COLUMNS, export_row, read_people
+from fraudguard.cli.pin.secrets import COUNT, Wish, authenticator_uri, vault_of, warn_of_guesses
 from fraudguard.errors import InputError, UnreachableError
 from fraudguard.pins.digits import Digits
 from fraudguard.pins.guessing import digits_for
 from fraudguard.pins.vault import Vault
 from fraudguard.policy import DEFAULT_TENANT
-from fraudguard.policy.pin import Pin, PinKind, Scheme
+from fraudguard.policy.pin import NewPin, Pin, PinKind, Scheme, Seal
+from fraudguard.secretfile import new_private_file
 from fraudguard.store import Writer
 from fraudguard.store import pins as store
 
 _THREADS: Final = 4  # 19 MB each
 _SLOW: Final = 100  # PINs from which on it is said that they take their time
-_FILE_MODE: Final = 0o600
 
-_Made: TypeAlias = tuple[Pin, Digits | None]
+_Made: TypeAlias = tuple[NewPin, Seal, Digits | None]
 
 
 @click.command(epilog=examples("pin export", "pin export people.csv"))
@@ -73,7 +73,7 @@ def import_(app: App, file: Path, tenant: str, digits: int | None, output: Path 
     whose = app.tenant(tenant)
     reading = read_people(file, before, tenant=whose, check_tenant=app.tenant, now=app.clock.now())
     drafts = reading.drafts
-    vault = open_vault(app, before)
+    vault = vault_of(app, before)
     wishes = _wishes(drafts, before, digits)
     for warning in reading.warnings:
         click.echo(f"warning: {printable(warning)}", err=True)
@@ -90,7 +90,7 @@ def import_(app: App, file: Path, tenant: str, digits: int | None, output: Path 
                 all_made += _seal_all(vault, scheme, mine, wishes, before.taken(of))
             if new is not None:  # before they are stored: what is stored and cannot be told is lost
                 _save(new, _as_csv(all_made, vault), where=str(output))
-            await store.add_pins(writer, [pin for pin, _ in all_made], author=author, now=now)
+            await store.add_pins(writer, [(new, seal) for new, seal, _ in all_made], author=author, now=now)
             return all_made
 
         made = app.write(edit)
@@ -99,9 +99,10 @@ def import_(app: App, file: Path, tenant: str, digits: int | None, output: Path 
     click.echo(f"{len(made)} PINs made{'' if output is None else f', written to {output}'}", err=True)
 
 
-def _wishes(drafts: Sequence[Pin], before: Known, digits: int | None) -> Mapping[str, int]:
+def _wishes(drafts: Sequence[NewPin], before: Known, digits: int | None) -> Mapping[str, int]:
     """Return by tenant how many digits its new PINs get."""
-    counts = Counter(pin.tenant for pin in (*before.pins, *drafts) if pin.kind is PinKind.DIGITS)
+    everybody: list[Pin | NewPin] = [*before.pins, *drafts]
+    counts = Counter(pin.tenant for pin in everybody if pin.kind is PinKind.DIGITS)
     wanted = {}
     for tenant in dict.fromkeys(draft.tenant for draft in drafts if draft.kind is PinKind.DIGITS):
         wanted[tenant] = digits or digits_for(counts[tenant])
@@ -110,22 +111,22 @@ def _wishes(drafts: Sequence[Pin], before: Known, digits: int | None) -> Mapping
 
 
 def _seal_all(
-    vault: Vault, scheme: Scheme, drafts: Sequence[Pin], lengths: Mapping[str, int], taken: set[bytes]
+    vault: Vault, scheme: Scheme, drafts: Sequence[NewPin], lengths: Mapping[str, int], taken: set[bytes]
 ) -> list[_Made]:
     """Make the PINs of one tenant. Sealing takes its time and lets other threads run meanwhile."""
 
-    def seal(draft: Pin) -> _Made:
+    def seal(draft: NewPin) -> _Made:
         count = lengths[draft.tenant] if draft.kind is PinKind.DIGITS else 0
         wish = Wish(count=count, names={draft.name, *draft.terms.accounts})
         keyed, sealed = wish.seal(vault, scheme, draft.tenant, taken)
-        return replace(draft, seal=sealed), keyed
+        return draft, sealed, keyed
 
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
         made = list(pool.map(seal, drafts))
-    for index, (pin, _) in enumerate(made):
-        if pin.seal.index in taken:  # two of this file drew the same digits
-            made[index] = seal(drafts[index])
-        taken.add(made[index][0].seal.index)
+    for index, (draft, sealed, _) in enumerate(made):
+        if sealed.index in taken:  # two of this file drew the same digits
+            made[index] = seal(draft)
+        taken.add(made[index][1].index)
     return made
 
 
@@ -136,13 +137,11 @@ def _new_file(path: Path | None) -> Iterator[TextIO | None]:
         yield None
         return
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
+        file = new_private_file(path)
     except FileExistsError:
         raise InputError("exists already", where=str(path), fix="name another file with --output") from None
-    except OSError as error:
-        raise UnreachableError(f"cannot be written: {error.strerror}", where=str(path)) from None
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+        with file:
             yield file
     except BaseException:
         path.unlink(missing_ok=True)
@@ -166,7 +165,7 @@ def _as_csv(made: Sequence[_Made], vault: Vault) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("name", "pin", "tenant", "duress"))
-    for pin, keyed in made:
-        told = authenticator_uri(pin, vault) if keyed is None else keyed.reveal()
-        writer.writerow((pin.name, told, pin.tenant, "yes" if pin.duress else "no"))
+    for new, seal, keyed in made:
+        told = authenticator_uri(new, seal, vault) if keyed is None else keyed.reveal()
+        writer.writerow((new.name, told, new.tenant, "yes" if new.duress else "no"))
     return text.getvalue()

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Final
 
 from fraudguard.cli.app import printable
-from fraudguard.cli.pin_secrets import Known
-from fraudguard.cli.pin_terms import (
+from fraudguard.cli.person import parse_name
+from fraudguard.cli.pin.known import Known
+from fraudguard.cli.pin.terms import (
     LIST_COLUMNS,
     TERM_COLUMNS,
     is_expired,
-    parse_name,
     read_terms,
     split_cell,
     term_texts,
 )
 from fraudguard.clock import Millis, format_instant
 from fraudguard.errors import InputError, UnreachableError
-from fraudguard.policy.pin import Pin, PinKind, Seal, Terms
+from fraudguard.policy.pin import NewPin, Pin, PinKind, Terms
 
 MAX_ROWS: Final = 10_000
 """People of one file: more than an exchange has, and their PINs are made in some minutes."""
@@ -53,9 +53,9 @@ def export_row(pin: Pin) -> list[str]:
 
 @dataclass(slots=True)
 class Reading:
-    """What came of reading a file: PINs without seals, and what a person should know of them."""
+    """What came of reading a file: PINs to be made, and what a person should know of them."""
 
-    drafts: list[Pin] = field(default_factory=list)
+    drafts: list[NewPin] = field(default_factory=list)
     problems: list[InputError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -108,7 +108,7 @@ class _Where:
 
 def _draft(
     cells: Mapping[str, str], where: _Where, reading: Reading, *, tenant: str, check_tenant: Callable[[str], str]
-) -> Pin | None:
+) -> NewPin | None:
     """Read one row; what is wrong with it is added to the reading, and then there is no PIN."""
     problems: list[InputError] = []
 
@@ -140,12 +140,13 @@ def _draft(
     reading.problems += problems
     if problems:
         return None
-    return Pin(0, whose, name, PinKind(kind), duress, terms, Seal(b"", b""), "", 0)
+    return NewPin(whose, name, PinKind(kind), duress, terms)
 
 
 def _give_duress_terms(reading: Reading, before: Known, lines: Mapping[tuple[str, str, bool], int], file: Path) -> None:
     """Let duress PINs have the terms of the persons' own PINs, in the file or in the database."""
-    own = {(pin.tenant, pin.name): pin.terms for pin in (*before.pins, *reading.drafts) if not pin.duress}
+    everybody: list[Pin | NewPin] = [*before.pins, *reading.drafts]
+    own = {(pin.tenant, pin.name): pin.terms for pin in everybody if not pin.duress}
     for index, draft in enumerate(reading.drafts):
         if not draft.duress:
             continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final, TypeVar
@@ -19,9 +18,6 @@ from fraudguard.errors import InputError
 from fraudguard.money import format_amount, parse_amount
 from fraudguard.policy.hours import Hours
 from fraudguard.policy.pin import Pin, Terms
-
-MAX_NAME: Final = 80
-"""Characters of a person's name: what the database keeps."""
 
 MAX_ENTRIES: Final = 250
 """Regions, prefixes or accounts of one PIN: all regions there are, and no table that a lookup would feel."""
@@ -87,18 +83,6 @@ def read_terms(texts: Mapping[str, Sequence[str]], where: Callable[[str], str], 
             InputError("it ends before it begins", where=where("until"), fix=f"give a time after {where('from')}")
         )
     return Terms(**values)
-
-
-def parse_name(text: str, *, where: str) -> str:
-    """Return a person's name in the one way of writing it. Raises InputError."""
-    name = unicodedata.normalize("NFC", text)
-    if not (name.isprintable() and 0 < len(name) <= MAX_NAME and name == name.strip()):
-        raise InputError(
-            f"{printable(text[:MAX_NAME])!r} is no name for a PIN",
-            where=where,
-            fix=f"1 to {MAX_NAME} printable characters without blanks around them",
-        )
-    return name
 
 
 def show_name(pin: Pin) -> str:
