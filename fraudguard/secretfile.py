@@ -51,18 +51,38 @@ def read_secret_file(path: Path, *, where: str, fix: str = "check its path, owne
 def make_secret(path: Path, owner: Path, *, text: str | None = None) -> bool:
     """Put a random secret into a new file that only the owner of `owner` can read; False when there is one already.
 
-    `text` is the secret where it has a form of its own. Raises UnreachableError when it cannot be written.
+    `text` is the secret where it has a form of its own. The file gets its name when it is whole and on disk: of two who
+    make it at once one wins, and nobody reads half of it. Raises UnreachableError when it cannot be written.
     """
+    if path.exists():
+        return False
+    fix = "check the folder and its rights"
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        file = new_private_file(path, fix="check the folder and its rights")
+        with new_private_file(draft, fix=fix) as file:
+            file.write((text or secrets.token_urlsafe(SECRET_BYTES)) + "\n")
+            with suppress(OSError):  # only root may give a file away, and only then it is needed
+                service = owner.stat()
+                os.fchown(file.fileno(), service.st_uid, service.st_gid)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, path)
+        _sync_folder(path.parent)
     except FileExistsError:
         return False
-    with file:
-        file.write((text or secrets.token_urlsafe(SECRET_BYTES)) + "\n")
-        with suppress(OSError):  # only root may give a file away, and only then it is needed
-            service = owner.stat()
-            os.fchown(file.fileno(), service.st_uid, service.st_gid)
+    except OSError as error:
+        raise UnreachableError(f"cannot be written: {error.strerror}", where=str(path), fix=fix) from None
+    finally:
+        draft.unlink(missing_ok=True)
     return True
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def new_private_file(path: Path, *, fix: str = "") -> TextIO:

@@ -31,7 +31,7 @@ async def examine(settings: Settings, name: str, clock: Clock, dialplan: Path) -
     where = f"ami {name}"
     try:
         secret = manager.read_secret(settings, name)
-        connection = await log_in_once(name, settings.ami[name], secret, clock=clock)
+        connection = await log_in_once(name, settings.ami_of(name), secret, clock=clock)
     except LoginRefusedError as error:
         yield fault(where, error.what, f"write the user into Asterisk's manager.conf: {INSTALL}")
         return

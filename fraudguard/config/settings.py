@@ -100,6 +100,11 @@ class Settings(BaseSettings):
         override = self.tenants.get(tenant)
         return self.zone if override is None or override.zone is None else override.zone
 
+    def ami_of(self, name: str) -> Ami:
+        """Return [ami.NAME], its certificate taken from the configuration file's folder, as every path in it."""
+        ami = self.ami[name]
+        return ami if ami.ca_file is None else ami.model_copy(update={"ca_file": self.path.parent / ami.ca_file})
+
     @property
     def pepper(self) -> Path:
         """The path of the pepper, taken from the configuration file's folder."""

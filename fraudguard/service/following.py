@@ -89,10 +89,7 @@ async def following(
 
 
 def _connection(settings: Settings, name: str, clock: Clock) -> Connection:
-    ami = settings.ami[name]
-    if ami.ca_file is not None:  # taken from the configuration file's folder, as every path in it
-        ami = ami.model_copy(update={"ca_file": settings.path.parent / ami.ca_file})
-    return Connection(name, ami, read_secret(settings, name), events=EVENTS, clock=clock)
+    return Connection(name, settings.ami_of(name), read_secret(settings, name), events=EVENTS, clock=clock)
 
 
 async def _ledger(settings: Settings, clock: Clock, house: House, price: Price, reader: Reader) -> Ledger:

@@ -13,7 +13,10 @@ def test_check_tells_every_step_and_ends_with_the_verdict(fraudguard):
 
 
 def test_check_as_json_has_the_promised_keys(fraudguard):
-    document = fraudguard("check", "011442079460000", "--trunk", "carrier", "--json").json
+    call = ("check", "011442079460000", "--trunk", "carrier", "--json")
+    assert fraudguard(*call, status=1).json["reason"] == "pin_required"
+    fraudguard("pin", "add", "Ann")
+    document = fraudguard(*call).json
     assert {key: document[key] for key in ("verdict", "reason", "number", "region", "kind", "prefix", "deck")} == {
         "verdict": "allow",
         "reason": "ok",
@@ -24,6 +27,7 @@ def test_check_as_json_has_the_promised_keys(fraudguard):
         "deck": "carrier",
     }
     assert (document["per_minute"], document["limit"], document["lease_seconds"]) == ("0.02", "0.25", 7200)
+    assert (document["pin_required"], document["pin"]) == (True, None)
 
 
 def test_check_changes_nothing(fraudguard):
@@ -35,6 +39,7 @@ def test_check_changes_nothing(fraudguard):
 def test_check_at_another_time_uses_the_prices_of_then(fraudguard, prices):
     prices.write_text(prices.read_text().replace("0.02", "0.30"))
     fraudguard("rates", "import", prices, "--deck", "carrier", "--effective", "2090-01-01")
+    fraudguard("pin", "add", "Ann")
     call = ("check", "011442079460000", "--trunk", "carrier", "--json")
     assert fraudguard(*call).json["per_minute"] == "0.02"
     assert fraudguard(*call, "--at", "2090-01-02", status=1).json["per_minute"] == "0.30"
