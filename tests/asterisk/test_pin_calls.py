@@ -180,6 +180,7 @@ class Stage:
         for count, digits in enumerate(keys, start=1):
             if not self.asked(keypad, count):
                 return
+            keypad.wait_to_hear()  # Asterisk plays a moment before the phone knows its side of the dialogue
             if digits != "!":
                 keypad.press(digits.rstrip("!").format(**self.pins), by=by)
             if digits.endswith("!"):

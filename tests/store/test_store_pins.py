@@ -18,7 +18,7 @@ from fraudguard.policy.reasons import Outcome, Reason
 from fraudguard.policy.records import Attempt, Facts, Limit, Scope, Verdict
 from fraudguard.rating import Rate
 from fraudguard.store import guesses, migrate, pin_usage, pins
-from fraudguard.store.calls import UNKNOWN_INCREMENT, save_calls
+from fraudguard.store.calls import UNKNOWN_INCREMENT, note_followed, save_calls
 from fraudguard.store.edits import revisions
 from fraudguard.store.verdicts import attempt_row, store_batch
 
@@ -240,6 +240,18 @@ async def test_a_call_costs_its_lease_until_it_has_ended(anna, spent):
     assert await spent(anna.id, [], [leg("c1", "1", state=State.UP)]) == LEASE
     assert await spent(anna.id, [], [leg("c1", "1", cost=70_000)]) == 70_000
     assert await spent(anna.id, [allowed("c2", anna.id)]) == 70_000 + LEASE
+
+
+async def test_what_was_never_dialled_costs_nothing_once_it_cannot_be(anna, writer, spent):
+    followed = NOW + 600 * 1000 + 600_000  # its lease, and the time in which it may be dialled beside that
+    made = [allowed("c1", anna.id, lease=600)]
+    for until, counts in ((followed, True), (followed + 1, False)):
+        await writer.transaction(lambda c, until=until: note_followed(c, {"pbx": until}))
+        assert (await spent(anna.id, made) > 0) == counts
+        made = []
+    await writer.transaction(lambda c: note_followed(c, {"another": followed + 1}))
+    assert await spent(anna.id, []) > 0, "of several it is not known which"
+    assert await spent(anna.id, [], [leg("c1", "1", state=State.UP)]) > 0
 
 
 async def test_every_leg_of_a_call_counts(anna, spent):
