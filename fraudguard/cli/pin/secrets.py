@@ -74,7 +74,7 @@ class Wish:
     def seal(self, vault: Vault, scheme: Scheme, tenant: str, taken: Collection[bytes]) -> tuple[Digits | None, Seal]:
         """Return the digits that the person has to be told, if any, and the seal. `taken` are the tenant's indexes.
 
-        Raises InputError when somebody has the digits already. Takes some 20 ms.
+        Raises InputError when somebody has the digits already. Takes some 25 ms.
         """
         if self.chosen is not None:
             sealed = vault.seal(scheme, tenant, self.chosen)
