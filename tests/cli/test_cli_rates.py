@@ -113,6 +113,7 @@ def test_a_deck_that_no_trunk_uses_is_pointed_out(empty, prices):
 def test_a_bad_row_that_is_skipped_does_not_fall_to_the_price_of_a_shorter_prefix(fraudguard, prices):
     prices.write_text(prices.read_text().replace("4470,United Kingdom personal,0.40", "447,United Kingdom mobile,soon"))
     fraudguard("rates", "import", prices, "--deck", "carrier", "--skip-bad")
+    fraudguard("pin", "add", "Ann")
     assert "verdict: allow" in fraudguard("check", "011442079460000", "--trunk", "carrier").out
     assert "no_rate" in fraudguard("check", "011447400123456", "--trunk", "carrier", status=1).out
 
