@@ -17,7 +17,7 @@ from fraudguard.money import Micros
 from fraudguard.numbering import BadNumber
 from fraudguard.pins.digits import Digits
 from fraudguard.pins.guessing import Failure, Guesses
-from fraudguard.policy import Attempt, Facts, PolicyIndex, Reason, rules
+from fraudguard.policy import Facts, PolicyIndex, Reason, rules
 from fraudguard.policy.alert import NewAlert
 from fraudguard.policy.index import host_of
 from fraudguard.policy.pin import Keyed, Pin
@@ -168,19 +168,19 @@ class PinAsker:
                 break
             if digits:
                 tries += 1
-                pin, refusal = await self._look(facts.attempt, digits)
+                pin, refusal = await self._look(facts, digits)
                 if refusal is None:
                     break
         return Keyed(self._clock.now(), pin, refusal, tries)
 
-    async def _look(self, attempt: Attempt, digits: Digits) -> tuple[Pin | None, Reason | None]:
+    async def _look(self, facts: Facts, digits: Digits) -> tuple[Pin | None, Reason | None]:
         """Return whose PIN it is, and why it is of no use (None where it is)."""
         if self._waiting >= MAX_WAITING:
             return None, Reason.PIN_BUSY
         self._waiting += 1
         try:
             async with self._slots:
-                pin, refusal = await self._look_now(attempt, digits)
+                pin, refusal = await self._look_now(facts, digits)
         finally:
             self._waiting -= 1
         if refusal is Reason.PIN_LOCKED:
@@ -188,7 +188,8 @@ class PinAsker:
             await asyncio.sleep(self._took)
         return pin, refusal
 
-    async def _look_now(self, attempt: Attempt, digits: Digits) -> tuple[Pin | None, Reason | None]:
+    async def _look_now(self, facts: Facts, digits: Digits) -> tuple[Pin | None, Reason | None]:
+        attempt = facts.attempt
         self._guesses.unlock(self._policy().unlocks)
         failure = Failure(self._clock.now(), attempt.tenant, attempt.account, host_of(attempt.source))
         if not self._guesses.begin(failure):
@@ -207,7 +208,7 @@ class PinAsker:
         finally:
             if not right:  # or not known to be, because the caller did not wait for the end
                 for lock in self._guesses.confirm(failure):
-                    self._alert(told(lock, attempt, failure.at))
+                    self._alert(told(lock, facts, failure.at))
         if not right:
             return pin, Reason.PIN_WRONG if pin is None else Reason.PIN_ACCOUNT
         self._guesses.forgive(failure)

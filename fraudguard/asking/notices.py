@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from fraudguard.clock import Millis, format_instant
+from fraudguard.numbering import BadNumber
 from fraudguard.pins.guessing import Lock
-from fraudguard.policy import Attempt
+from fraudguard.policy import Facts
 from fraudguard.policy.alert import AlertKind, NewAlert
 from fraudguard.policy.index import host_of
 
 
-def told(lock: Lock, attempt: Attempt, at: Millis) -> NewAlert:
-    """Return the alert: failures that lock nothing yet, or what is locked now. `attempt` is the latest of them."""
+def told(lock: Lock, facts: Facts, at: Millis) -> NewAlert:
+    """Return the alert: failures that lock nothing yet, or what is locked now. The call is that of the latest."""
+    attempt, number = facts.attempt, facts.number
     kind = AlertKind.PIN_LOCKED_OUT if lock.until else AlertKind.PIN_FAILURES
     whose = {"account": attempt.account, "source": host_of(attempt.source), "tenant": attempt.tenant}[lock.scope]
     details = {"locked" if lock.until else "counted": f"{lock.scope} {whose}", "failures": str(lock.failures)}
@@ -25,6 +27,7 @@ def told(lock: Lock, attempt: Attempt, at: Millis) -> NewAlert:
         source=attempt.source,
         trunk=attempt.trunk,
         dialled=attempt.number,
+        number=None if isinstance(number, BadNumber) else number.dialable,
         reason=kind,
         details=details,
     )

@@ -324,6 +324,7 @@ async def test_what_a_person_is_told(desk, elsewhere, free, kind, details, fold)
         await fail(desk, 1, **{what: f"{what}{index}" for what in elsewhere})
     alert = desk.alerts[-1]
     assert (alert.kind, alert.reason, alert.at, alert.tenant, alert.trunk) == (kind, kind, NOW, "acme", "carrier")
+    assert alert.number == LONDON.dialable
     assert details.items() <= alert.details.items()
     assert ("until" in alert.details) == (kind == "pin_locked_out")
     assert alert.fold.startswith(f"{kind}\x1f{fold}")

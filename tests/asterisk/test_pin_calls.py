@@ -318,6 +318,7 @@ class TestAsking:
         assert told.keys() == {"carol", "sam"}
         alert = told["carol"]
         assert (alert["dialled"], alert["severity"]) == (NUMBERS["three wrong ones"], "warning")
+        assert alert["number"].startswith("+")
         assert alert["source"].startswith("127.0.0.1")
         assert alert["details"]["failures"] == "3"
 
