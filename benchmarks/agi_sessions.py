@@ -55,6 +55,8 @@ port = 0
 [agi]
 port = 0
 deadline_seconds = 30
+[pin]
+ask = []
 [log]
 level = "error"
 """

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, tzinfo
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from fraudguard.errors import InputError
 
 Millis: TypeAlias = int
 """An instant: milliseconds since 1970-01-01T00:00:00Z."""
+
+DAY_MILLIS: Final = 86_400_000
+"""A day of 24 hours; for days of a calendar see day_began."""
 
 
 class Clock(Protocol):

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from fraudguard.alerts.build import build_channels
 from fraudguard.alerts.routes import build_routes
 from fraudguard.cli.app import App
-from fraudguard.clock import Clock
+from fraudguard.clock import DAY_MILLIS, Clock
 from fraudguard.config import Settings
 from fraudguard.dialplan import names
 from fraudguard.dialplan.check import check
@@ -38,8 +38,6 @@ needs 200 MB, with the journal."""
 
 OLD_DAYS: Final = 180
 """After so long without an import a price list is worth a look: carriers change prices monthly to quarterly."""
-
-DAY: Final = 86_400_000
 
 
 class Grade(StrEnum):
@@ -120,7 +118,7 @@ def _prices(trunk: str, deck: str, version: Version | None, now: int) -> Finding
     if version is None or not version.rows:
         fix = f"fraudguard rates import FILE --deck {deck}"
         return fault(check, f"deck {deck!r} holds no rates: only domestic calls can go", fix)
-    days = (now - version.imported_at) // DAY
+    days = (now - version.imported_at) // DAY_MILLIS
     told = f"deck {deck!r} has {version.rows} rates, imported {days} days ago"
     if days > OLD_DAYS:
         return warning(check, told, "import the carrier's present price list")

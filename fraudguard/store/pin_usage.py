@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fraudguard.clock import Millis
-from fraudguard.ledger.admissions import MARGIN_MILLIS
 from fraudguard.money import Micros
 from fraudguard.policy.reasons import Outcome
 from fraudguard.rating.rate import Rate, cost
-from fraudguard.store.calls import UNKNOWN_INCREMENT
+from fraudguard.store.calls import DIALLING_MILLIS, UNKNOWN_INCREMENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ def _reserved(known: int, going: int, *rest: Any) -> Micros:
     at, followed_until, per_minute, connect_fee, minimum, increment, lease = rest
     if per_minute is None or (known and not going):
         return 0
-    if not known and (followed_until or 0) > at + (lease or 0) * 1000 + MARGIN_MILLIS:
+    if not known and (followed_until or 0) > at + (lease or 0) * 1000 + DIALLING_MILLIS:
         return 0
     rate = Rate("", "", per_minute, connect_fee, minimum or 0, increment or UNKNOWN_INCREMENT, 0)
     return max(1, going) * cost(rate, lease or 0)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from fraudguard.clock import Clock, Millis, format_instant
+from fraudguard.clock import DAY_MILLIS, Clock, Millis, format_instant
 from fraudguard.money import format_amount
 from fraudguard.policy.alert import AlertKind, NewAlert
 from fraudguard.policy.records import Grant
@@ -15,7 +15,6 @@ from fraudguard.store.alerts import raise_alerts
 from fraudguard.store.database import Writer
 from fraudguard.store.hourly import hourly, insisting
 from fraudguard.store.policies import GRANT_COLUMNS, read_grant
-from fraudguard.store.retention import DAY_MILLIS
 
 SETTLED_MILLIS: Final = DAY_MILLIS
 """Who has just added a grant knows when it ends: nobody is reminded within a day of that. So a grant that lives no

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from fraudguard.clock import Clock, Millis
+from fraudguard.clock import DAY_MILLIS, Clock, Millis
 from fraudguard.config import Retention
 from fraudguard.store.database import Writer, open_exclusive, open_writer
 from fraudguard.store.hourly import hourly, insisting
@@ -38,7 +38,6 @@ SOURCES_LIMIT = 200_000
 """Sources kept at most, some 40 MB; beyond that those that only ever failed are dropped, the longest unseen first.
 Addresses can be forged: somebody who does so must not fill the disk."""
 
-DAY_MILLIS: Final = 86_400_000
 _INCREMENTAL: Final = 2  # of PRAGMA auto_vacuum
 
 T = TypeVar("T")

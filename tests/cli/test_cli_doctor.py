@@ -13,7 +13,7 @@ from fraudguard.cli import findings
 from fraudguard.cli.examination import _clock, _endpoint, _records, _version, examine
 from fraudguard.cli.findings import LAST_BYTES, OLD_DAYS, SCARCE_BYTES, Grade
 from fraudguard.cli.pin import findings as pin_findings
-from fraudguard.clock import SystemClock
+from fraudguard.clock import DAY_MILLIS, SystemClock
 from fraudguard.config import Settings, Trunk
 from fraudguard.testing import FakeAsterisk, ManagerUser
 
@@ -124,7 +124,7 @@ def test_disk_room_is_graded(fraudguard, monkeypatch, free, grade):
 
 
 def test_an_old_price_list_is_a_warning(fraudguard, monkeypatch):
-    monkeypatch.setattr(SystemClock, "now", lambda _: 1_795_000_000_000 + (OLD_DAYS + 30) * findings.DAY)
+    monkeypatch.setattr(SystemClock, "now", lambda _: 1_795_000_000_000 + (OLD_DAYS + 30) * DAY_MILLIS)
     assert examined(fraudguard)["prices of carrier"]["grade"] == "warning"
 
 

@@ -505,6 +505,11 @@ def test_an_account_is_unlocked_and_what_else_is_locked_is_told(fraudguard):
     assert fraudguard("pin", "locks").out == "nothing is locked\n"
 
 
+def test_an_address_is_unlocked_however_it_is_written(fraudguard):
+    fail(fraudguard, 21)
+    assert "source 198.51.100.7\n" in fraudguard("pin", "unlock", "--source", "::ffff:198.51.100.7").out
+
+
 def test_a_tenant_is_unlocked_with_its_accounts_and_no_other(fraudguard):
     fail(fraudguard, 6)
     fail(fraudguard, 6, tenant="acme", account="", source="")

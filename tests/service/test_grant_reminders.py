@@ -5,12 +5,11 @@ import asyncio
 from command_line import CommandLine
 from structlog.testing import capture_logs
 
-from fraudguard.clock import SystemClock
+from fraudguard.clock import DAY_MILLIS, SystemClock
 from fraudguard.config import load
 from fraudguard.policy import Scope
 from fraudguard.service import running
 from fraudguard.store import open_reader, open_writer, policies
-from fraudguard.store.retention import DAY_MILLIS
 
 SECONDS = 10
 DELIVERED = (

@@ -18,7 +18,7 @@ from fraudguard.policy.reasons import Outcome, Reason
 from fraudguard.policy.records import Attempt, Facts, Limit, Scope, Verdict
 from fraudguard.rating import Rate
 from fraudguard.store import guesses, migrate, pin_usage, pins
-from fraudguard.store.calls import UNKNOWN_INCREMENT, note_followed, save_calls
+from fraudguard.store.calls import DIALLING_MILLIS, UNKNOWN_INCREMENT, note_followed, save_calls
 from fraudguard.store.edits import revisions
 from fraudguard.store.verdicts import attempt_row, store_batch
 
@@ -243,7 +243,7 @@ async def test_a_call_costs_its_lease_until_it_has_ended(anna, spent):
 
 
 async def test_what_was_never_dialled_costs_nothing_once_it_cannot_be(anna, writer, spent):
-    followed = NOW + 600 * 1000 + 600_000  # its lease, and the time in which it may be dialled beside that
+    followed = NOW + 600 * 1000 + DIALLING_MILLIS  # its lease, and the time in which it may be dialled beside that
     made = [allowed("c1", anna.id, lease=600)]
     for until, counts in ((followed, True), (followed + 1, False)):
         await writer.transaction(lambda c, until=until: note_followed(c, {"pbx": until}))

@@ -5,6 +5,7 @@ import contextlib
 
 import pytest
 
+from fraudguard.clock import DAY_MILLIS
 from fraudguard.errors import StoreError
 from fraudguard.policy.records import EVERYBODY, Scope
 from fraudguard.store import policies, reminders
@@ -12,7 +13,6 @@ from fraudguard.store.alerts import list_alerts
 from fraudguard.store.edits import revisions
 from fraudguard.store.hourly import EVERY_SECONDS, LOCKED_SECONDS
 from fraudguard.store.reminders import STEP_ROWS, remind, remind_hourly
-from fraudguard.store.retention import DAY_MILLIS
 
 NOW = 1_800_000_000_000
 FAX = Scope("acme", "fax1")

@@ -5,12 +5,13 @@ import sqlite3
 
 import pytest
 
+from fraudguard.clock import DAY_MILLIS
 from fraudguard.config import Retention
 from fraudguard.errors import StoreError
 from fraudguard.ledger.records import Call, Leg, State
 from fraudguard.store import hourly, migrate, open_reader, open_writer, retention
 from fraudguard.store.calls import list_calls, save_calls
-from fraudguard.store.retention import DAY_MILLIS, STEP_ROWS, compact, prune, prune_hourly
+from fraudguard.store.retention import STEP_ROWS, compact, prune, prune_hourly
 from fraudguard.store.sources import Source, list_sources, save_sources
 
 NOW = 1_800_000_000_000

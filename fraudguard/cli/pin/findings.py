@@ -10,12 +10,13 @@ from typing import Final
 from fraudguard.cli.app import App
 from fraudguard.cli.findings import Finding, of_error, ok, warning
 from fraudguard.cli.pin.known import Known, known
-from fraudguard.cli.pin.secrets import CODES
+from fraudguard.cli.pin.secrets import CODES, odds
+from fraudguard.cli.pin.terms import is_expired
 from fraudguard.clock import Millis
 from fraudguard.config import Settings
 from fraudguard.errors import FraudguardError
 from fraudguard.pepper import open_vault
-from fraudguard.pins.guessing import chance, digits_for
+from fraudguard.pins.guessing import digits_for
 from fraudguard.pins.totp import CODE_DIGITS
 from fraudguard.policy import DEFAULT_TENANT
 from fraudguard.policy.pin import Pin, PinKind
@@ -44,7 +45,7 @@ def pins(app: App) -> Iterator[Finding]:
 
 def _pepper(settings: Settings, stored: Known) -> Finding:
     try:
-        open_vault(settings.pepper, [stored.schemes[tenant] for tenant in {pin.tenant for pin in stored.pins}])
+        open_vault(settings.pepper, stored.schemes_in_force)
     except FraudguardError as error:
         return of_error("pins", error)
     return ok("pins", f"{settings.pepper} is what they were sealed with")
@@ -52,7 +53,7 @@ def _pepper(settings: Settings, stored: Known) -> Finding:
 
 def _pins_of(tenant: str, stored: Sequence[Pin], now: Millis) -> Finding:
     check = f"pins of {tenant}"
-    good = [pin for pin in stored if pin.terms.until is None or pin.terms.until > now]
+    good = [pin for pin in stored if not is_expired(pin.terms, now)]
     if not good:
         what = "there are none: calls that want one are refused, unless a grant reaches them"
         return warning(check, what, f"fraudguard pin add NAME --tenant {tenant}; or want none: pin.ask = []")
@@ -60,8 +61,8 @@ def _pins_of(tenant: str, stored: Sequence[Pin], now: Millis) -> Finding:
     accounts = sorted({account for pin in apps for account in pin.terms.accounts})
     most, account = max(((sum(pin.usable_from(one) for pin in apps), one) for one in accounts), default=(0, ""))
     if digits_for(CODES * most) > CODE_DIGITS:
-        odds = f"1 in {int(1 / chance(CODES * most, CODE_DIGITS)):,}"
-        what = f"the codes of {most} apps are good at account {account}: guessed in a day by a chance of {odds}"
+        by = odds(CODES * most, CODE_DIGITS)
+        what = f"the codes of {most} apps are good at account {account}: guessed in a day by a chance of {by}"
         return warning(check, what, "let fewer of them be keyed there, or give people digits instead")
     count = len(good) - len(apps)
     return ok(check, f"{count} of digits, {len(apps)} of an app; a new one gets {digits_for(count + 1)} digits")

@@ -30,6 +30,11 @@ class Known:
         """Return the PINs of a tenant."""
         return tuple(pin for pin in self.pins if pin.tenant == tenant)
 
+    @property
+    def schemes_in_force(self) -> tuple[Scheme, ...]:
+        """How the PINs there are were sealed: what sealed those revoked long ago may be lost."""
+        return tuple(self.schemes[tenant] for tenant in {pin.tenant for pin in self.pins})
+
     def tenant(self, app: App, name: str) -> str:
         """Return the tenant's name. Raises InputError for one that neither has a PIN nor is configured: PINs of a
         tenant that was taken out of the configuration can still be seen, and revoked.

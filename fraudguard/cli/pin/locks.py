@@ -11,6 +11,7 @@ from fraudguard.cli.app import App, examples, json_option, print_json, print_tab
 from fraudguard.clock import format_instant
 from fraudguard.errors import InputError
 from fraudguard.pins.guessing import Lock, Scope
+from fraudguard.policy.index import host_of
 from fraudguard.policy.pin import Unlock
 from fraudguard.store.guesses import stored_guesses
 from fraudguard.store.guesses import unlock as store_unlock
@@ -98,7 +99,7 @@ def _whom(lock: Lock) -> str:
 
 def _address(text: str) -> str:
     try:
-        return str(ipaddress.ip_address(text.strip()))
+        return host_of(str(ipaddress.ip_address(text.strip())))  # as failures are counted under it
     except ValueError:
         raise InputError(
             f"{printable(text[:60])!r} is not an address", where="--source", fix="such as 198.51.100.7, without a port"

@@ -55,7 +55,7 @@ def vault_of(app: App, before: Known) -> Vault:
 
     Raises ConfigError where PINs in force were sealed with a pepper that is not there: nothing can find them then.
     """
-    schemes = [before.schemes[tenant] for tenant in {pin.tenant for pin in before.pins}]
+    schemes = before.schemes_in_force
     if not schemes:
         make_secret(app.settings.pepper, app.settings.database, text=make_pepper())
     return open_vault(app.settings.pepper, schemes)
@@ -122,7 +122,7 @@ def warn_of_guesses(pins: int, length: int, tenant: str) -> None:
     if length < enough:
         _warn(
             f"{length} digits are few for {pins} PIN{'s' if pins > 1 else ''} in tenant {tenant}: who guesses all day"
-            f" hits one with a chance of {_odds(pins, length)}; with {enough} digits it is below 1 in 1,000"
+            f" hits one with a chance of {odds(pins, length)}; with {enough} digits it is below 1 in 1,000"
         )
 
 
@@ -131,7 +131,7 @@ def warn_of_authenticators(pins: int, account: str) -> None:
     if digits_for(CODES * pins) > CODE_DIGITS:
         _warn(
             f"the codes of {pins} apps are good at account {printable(account)}: who guesses all day hits one with a"
-            f" chance of {_odds(CODES * pins, CODE_DIGITS)}; fewer people there, or fewer accounts each, lower it"
+            f" chance of {odds(CODES * pins, CODE_DIGITS)}; fewer people there, or fewer accounts each, lower it"
         )
 
 
@@ -160,7 +160,8 @@ def authenticator_uri(pin: Pin | NewPin, seal: Seal, vault: Vault) -> str:
     return totp.uri(vault.totp_key(pin.tenant, seal), name=pin.name, tenant=pin.tenant)
 
 
-def _odds(pins: int, length: int) -> str:
+def odds(pins: int, length: int) -> str:
+    """Write the chance of who guesses for a day: '1 in 16,393'."""
     return f"1 in {max(1, int(1 / chance(pins, length))):,}"
 
 

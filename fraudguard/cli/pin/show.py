@@ -25,7 +25,7 @@ from fraudguard.clock import Millis, day_began, format_instant
 from fraudguard.money import Micros
 from fraudguard.pins.guessing import Lock, Scope
 from fraudguard.policy import DEFAULT_TENANT
-from fraudguard.policy.pin import Pin
+from fraudguard.policy.pin import Pin, PinKind
 from fraudguard.store import pins as store
 from fraudguard.store.guesses import stored_guesses
 from fraudguard.store.pin_usage import Usage, spent, usage
@@ -108,7 +108,7 @@ def show(app: App, name: str, tenant: str, as_json: bool) -> None:
     lines = [
         ("name", pin.name),
         ("tenant", pin.tenant),
-        ("kind", "code of an authenticator app" if pin.kind == "totp" else "digits"),
+        ("kind", "code of an authenticator app" if pin.kind is PinKind.TOTP else "digits"),
         *(("good", clause) for clause in words(pin.terms, currency=currency, zone=zone) or ["without restriction"]),
         *([("expired", "yes")] if is_expired(pin.terms, now) else []),
         ("duress PIN", "yes" if person.has_duress else "no"),
