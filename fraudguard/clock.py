@@ -37,6 +37,36 @@ class SystemClock:
         return time.monotonic()
 
 
+class SteadyClock:
+    """A clock that never jumps: it begins with another's time and goes on by its monotonic one.
+
+    So what lasts a minute is a minute long also when somebody sets the machine's clock meanwhile. How far off it is
+    then `step` says, and takes over.
+    """
+
+    def __init__(self, machine: Clock) -> None:
+        self._machine = machine
+        self._ahead = machine.now() - _millis(machine.monotonic())
+
+    def now(self) -> Millis:
+        return _millis(self._machine.monotonic()) + self._ahead
+
+    def monotonic(self) -> float:
+        return self._machine.monotonic()
+
+    def step(self, least: Millis) -> Millis:
+        """Return by how much the machine's clock was set since, and go by it from now on; 0 for less than `least`."""
+        delta = self._machine.now() - self.now()
+        if abs(delta) < least:
+            return 0
+        self._ahead += delta
+        return delta
+
+
+def _millis(seconds: float) -> Millis:
+    return int(seconds * 1000)
+
+
 def parse_instant(text: str, *, zone: tzinfo = UTC, where: str = "") -> Millis:
     """Read ISO 8601 ('2026-12-31', '2026-12-31T18:00', with or without offset) into UTC milliseconds.
 

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
 from fraudguard.asking.keypad import Keypad
 from fraudguard.house import House, Tenancy
+from fraudguard.ledger import Ledger
 from fraudguard.numbering import BadNumber, Kind, Number
 from fraudguard.policy import Attempt, Facts, PolicyIndex, Reason, Verdict, rules
 from fraudguard.policy.pin import Keyed
+from fraudguard.policy.records import Standing
 from fraudguard.rating import Rate
 
 
@@ -37,15 +39,16 @@ class Recorder(Protocol):
 class Asker(Protocol):
     """Who asks for PINs."""
 
-    def ask(self, facts: Facts, keypad: Keypad) -> AbstractAsyncContextManager[Keyed]:
-        """Ask the caller of an attempt. What a PIN may spend is nobody else's to spend until the context ends."""
+    def ask(self, facts: Facts, keypad: Keypad) -> Awaitable[Keyed]:
+        """Ask the caller of an attempt, and return what came of it."""
         ...
 
 
 class Guard:
     """Decides live attempts. `policy` returns the operators' edits as they stand; it is called once per decision.
 
-    Without an `asker` nobody is asked for a PIN, and what wants one is refused.
+    Without an `asker` nobody is asked for a PIN, and what wants one is refused. Without a `ledger` neither budgets nor
+    speed limits hold.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Guard:
         policy: Callable[[], PolicyIndex],
         recorder: Recorder,
         asker: Asker | None = None,
+        ledger: Ledger | None = None,
         *,
         new_call: Callable[[], str] = lambda: secrets.token_hex(8),
     ) -> None:
@@ -61,6 +65,8 @@ class Guard:
         self._policy = policy
         self._recorder = recorder
         self._asker = asker
+        self._ledger = ledger
+        self._standing = None if ledger is None else ledger.standing
         self._new_call = new_call
 
     def decide(self, attempt: Attempt, keypad: Keypad | None = None) -> Awaitable[Verdict]:
@@ -70,19 +76,29 @@ class Guard:
         emergency call does not wait for its record, and goes without one.
         """
         policy = self._policy()
-        verdict = judge(self._house, policy, attempt, self._new_call())
+        verdict = judge(self._house, policy, attempt, self._new_call(), standing=self._standing)
         if verdict.reason is Reason.EMERGENCY:
             return self._at_once(verdict)
         wanted = verdict.reason is Reason.PIN_REQUIRED and policy.can_key(attempt.tenant, attempt.account)
         if wanted and self._asker is not None and keypad is not None:
             return self._when_keyed(verdict, self._asker, keypad)
-        return self._recorder.record(verdict)
+        return self._recorded(verdict)
+
+    def _recorded(self, verdict: Verdict) -> Awaitable[Verdict]:
+        if self._ledger is None:
+            return self._recorder.record(verdict)
+        self._ledger.note(verdict)  # from here on its money is nobody else's; the recorder tells if it comes to nothing
+        try:
+            return self._recorder.record(verdict)
+        except BaseException:
+            self._ledger.drop(verdict.call)
+            raise
 
     async def _when_keyed(self, asked: Verdict, asker: Asker, keypad: Keypad) -> Verdict:
-        async with asker.ask(asked.facts, keypad) as keyed:
-            attempt = replace(asked.facts.attempt, at=keyed.at)  # what operators changed meanwhile holds
-            verdict = judge(self._house, self._policy(), attempt, asked.call, keyed)
-            await self._recorder.record(verdict)
+        keyed = await asker.ask(asked.facts, keypad)
+        attempt = replace(asked.facts.attempt, at=keyed.at)  # what operators changed meanwhile holds
+        verdict = judge(self._house, self._policy(), attempt, asked.call, keyed, standing=self._standing)
+        await self._recorded(verdict)
         if not verdict.allowed:
             await keypad.refuse()
         return verdict
@@ -93,22 +109,33 @@ class Guard:
         return verdict
 
 
-def judge(house: House, policy: PolicyIndex, attempt: Attempt, call: str = "", keyed: Keyed | None = None) -> Verdict:
+def judge(
+    house: House,
+    policy: PolicyIndex,
+    attempt: Attempt,
+    call: str = "",
+    keyed: Keyed | None = None,
+    standing: Callable[[Facts], Standing] | None = None,
+) -> Verdict:
     """Decide without recording: the live path, `check` and replay are this one function.
 
-    `keyed` is what came of asking for a PIN, None where nobody was asked. Raises UnknownTrunkError or
-    UnknownTenantError.
+    `keyed` is what came of asking for a PIN, None where nobody was asked; `standing` is what the ledger says, None
+    where neither budgets nor speed count. Raises UnknownTrunkError or UnknownTenantError.
     """
     tenancy = house.tenancy_of(attempt.tenant)
     number = tenancy.normaliser.normalise(attempt.number)
     if isinstance(number, Number) and number.kind is Kind.EMERGENCY:
-        deck, rate = "", None  # goes by any trunk, even one that nobody configured
+        deck, rate, strict = "", None, None  # goes by any trunk, even one that nobody configured
     else:
         deck = house.deck_for(attempt)
         rate = _price(number, deck, tenancy, policy)
-    asks = isinstance(number, Number) and number.kind in tenancy.asking.kinds
-    facts = policy.gather(attempt, number, deck, rate, asks=asks, keyed=keyed, zone=tenancy.zone)
-    return rules.decide(facts, call, house.lease_seconds, house.shadow)
+        strict = tenancy.strict if tenancy.strict.holds(attempt.at, tenancy.zone) else None
+    kinds = tenancy.asking.kinds if strict is None else tenancy.asking.kinds | strict.ask
+    asks = isinstance(number, Number) and number.kind in kinds
+    facts = policy.gather(attempt, number, deck, rate, asks=asks, keyed=keyed, zone=tenancy.zone, strict=strict)
+    if standing is not None and isinstance(number, Number) and number.kind is not Kind.EMERGENCY:
+        facts = replace(facts, standing=standing(facts))
+    return rules.decide(facts, call, house.lease, house.shadow)
 
 
 def _price(number: Number | BadNumber, deck_name: str, tenancy: Tenancy, policy: PolicyIndex) -> Rate | None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, tzinfo
+from datetime import UTC, date, tzinfo
 from zoneinfo import ZoneInfo
 
 from fraudguard.clock import Millis
-from fraudguard.config import Numbering, PinSettings, Settings, Trunk
-from fraudguard.errors import ConfigError, PeerError
+from fraudguard.config import Numbering, PinSettings, Settings, Speed, Trunk
+from fraudguard.errors import ConfigError, InputError, PeerError
 from fraudguard.money import parse_amount
 from fraudguard.numbering import HomePlan, Kind, Normaliser
 from fraudguard.policy import DEFAULT_TENANT, Attempt, Reason
+from fraudguard.policy.hours import Hours
+from fraudguard.policy.lease import USUAL, LeaseTerms
+from fraudguard.policy.speed import NO_LIMITS, SpeedLimits
+from fraudguard.policy.strict import NEVER, Strict
 from fraudguard.rating import Deck, Rate
 
 
@@ -40,13 +45,16 @@ class Asking:
 @dataclass(frozen=True, slots=True)
 class Tenancy:
     """How one tenant dials: its numbering, the prices of its service codes (short code -> Rate), for what it is asked
-    for a PIN and how, and by what time.
+    for a PIN and how, by what time, when and how it is held more strictly, and how fast it may be then and otherwise.
     """
 
     normaliser: Normaliser
     service_rates: Mapping[str, Rate]
     asking: Asking = Asking()
     zone: tzinfo = UTC
+    strict: Strict = NEVER
+    speed: SpeedLimits = NO_LIMITS
+    strict_speed: SpeedLimits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +82,7 @@ class House:
     trunks: Mapping[str, str]
     tenancies: Mapping[str, Tenancy]
     fallback: Tenancy
-    lease_seconds: int
+    lease: LeaseTerms = USUAL
     shadow: frozenset[Reason] = frozenset()
     lines: Mapping[str, tuple[Line, ...]] = field(default_factory=dict)
     fence_lease_seconds: int = 3600
@@ -102,9 +110,29 @@ class House:
             raise UnknownTenantError(f"unknown tenant {attempt.tenant[:40]!r}", fix=f"configured tenants: {known}")
         return deck
 
+    def zone_of(self, tenant: str | None) -> tzinfo:
+        """Return the time by which a tenant's days begin; that of the installation for None."""
+        return self.fallback.zone if tenant is None else self.tenancy_of(tenant).zone
+
+    def is_strict(self, tenant: str, at: Millis) -> bool:
+        """Say whether a tenant's strict profile holds at an instant."""
+        tenancy = self.tenancy_of(tenant)
+        return tenancy.strict.holds(at, tenancy.zone)
+
     def tenancy_of(self, tenant: str) -> Tenancy:
         """Return how a tenant dials."""
         return self.tenancies.get(tenant, self.fallback)
+
+    def speed_of(self, tenant: str, strict: bool) -> SpeedLimits:
+        """Return how fast a tenant may be, at strict times or otherwise."""
+        tenancy = self.tenancies.get(tenant, self.fallback)
+        return tenancy.strict_speed if strict else tenancy.speed
+
+    @property
+    def longest_window(self) -> Millis:
+        """For how long an attempt may count in any tenant's speed, but for new countries."""
+        limits = (tenancy.speed for tenancy in (self.fallback, *self.tenancies.values()))
+        return 1000 * max(max(each.window_seconds, each.same_number_seconds) for each in limits)
 
 
 class UnknownTrunkError(PeerError):
@@ -118,13 +146,20 @@ class UnknownTenantError(PeerError):
 
 
 def build_house(settings: Settings) -> House:
-    """Compile the settings. Raises ConfigError naming file, section and key of a numbering that makes no sense."""
+    """Compile the settings. Raises ConfigError naming file, section and key of what makes no sense: a numbering, hours,
+    a region without known holidays.
+    """
     file = settings.path
     return House(
         trunks={name: trunk.deck for name, trunk in settings.trunks.items()},
         tenancies={name: _tenancy(settings, name, f"{file}: tenants.{name}") for name in settings.tenants},
         fallback=_tenancy(settings, DEFAULT_TENANT, f"{file}: numbering"),
-        lease_seconds=settings.policy.lease_seconds,
+        lease=LeaseTerms(
+            shortest=settings.policy.shortest_lease_seconds,
+            longest=settings.policy.lease_seconds,
+            call=settings.policy.call_seconds,
+            warning=settings.policy.cut_warning_seconds,
+        ),
         shadow=frozenset(Reason(rule) for rule in settings.policy.shadow),
         lines=_lines(settings.trunks),
         fence_lease_seconds=settings.dialplan.fence_lease_seconds,
@@ -203,7 +238,17 @@ def _tenancy(settings: Settings, tenant: str, section: str) -> Tenancy:
         key = error.where.removeprefix("numbering.")
         raise ConfigError(error.what, where=f"{section}.{key}", fix=error.fix) from None
     services = {code: _service_rate(code, price) for code, price in numbering.service_codes.items()}
-    return Tenancy(normaliser, services, _asking(settings.pin_of(tenant)), ZoneInfo(settings.zone_of(tenant)))
+    speed = settings.speed_of(tenant)
+    limits = _speed_limits(speed)
+    return Tenancy(
+        normaliser=normaliser,
+        service_rates=services,
+        asking=_asking(settings.pin_of(tenant)),
+        zone=ZoneInfo(settings.zone_of(tenant)),
+        strict=_strict(settings, tenant),
+        speed=limits,
+        strict_speed=limits.tightened(speed.strict_percent),
+    )
 
 
 def _asking(pin: PinSettings) -> Asking:
@@ -218,6 +263,59 @@ def _asking(pin: PinSettings) -> Asking:
         again=pin.prompts.again,
         refused=pin.prompts.refused,
     )
+
+
+def _speed_limits(speed: Speed) -> SpeedLimits:
+    return SpeedLimits(**speed.model_dump(exclude={"strict_percent"}))
+
+
+def _strict(settings: Settings, tenant: str) -> Strict:
+    strict = settings.strict_of(tenant)
+    try:
+        hours = tuple(map(Hours.parse, strict.hours))
+    except InputError as error:
+        raise ConfigError(error.what, where=_strict_key(settings, tenant, "hours"), fix=error.fix) from None
+    return Strict(
+        hours=hours,
+        holiday=_holiday(settings, tenant) if strict.holidays else None,
+        limit=None if strict.limit is None else parse_amount(strict.limit),
+        ask=frozenset(map(Kind, strict.ask)),
+    )
+
+
+def _holiday(settings: Settings, tenant: str) -> Callable[[date], bool]:
+    """Return what says of a date whether it is a public holiday where the tenant is at home."""
+    import holidays  # noqa: PLC0415  few ask for it, and every command would start later by a fifth
+
+    home, part = settings.numbering_of(tenant).home, settings.strict_of(tenant).holidays_in
+    try:
+        known = holidays.country_holidays(home)
+    except NotImplementedError:
+        raise ConfigError(
+            f"no public holidays are known for {home}",
+            where=_strict_key(settings, tenant, "holidays"),
+            fix="set it to false for this home",
+        ) from None
+    if not part:
+        return known.__contains__
+    try:
+        return holidays.country_holidays(home, subdiv=part).__contains__
+    except NotImplementedError:
+        parts = known.subdivisions
+        near = difflib.get_close_matches(part.upper(), parts, n=1)
+        fix = f"did you mean {near[0]}?" if near else f"known: {', '.join(parts)}" if parts else "leave it out"
+        raise ConfigError(
+            f"{part!r} is no part of {home} with holidays of its own",
+            where=_strict_key(settings, tenant, "holidays_in"),
+            fix=fix,
+        ) from None
+
+
+def _strict_key(settings: Settings, tenant: str, key: str) -> str:
+    """Return where the operator set it: in the tenant's own section, if anything there or its home makes it so."""
+    own = settings.tenants.get(tenant)
+    theirs = own is not None and (getattr(own.strict, key) is not None or (key == "holidays" and own.home is not None))
+    return f"{settings.path}: {f'tenants.{tenant}.strict' if theirs else 'strict'}.{key}"
 
 
 def _service_rate(code: str, price: str) -> Rate:

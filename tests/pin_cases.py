@@ -9,11 +9,15 @@ from policy_cases import NOW, attempt, facts, number, rate
 
 from fraudguard.asking.asker import PinAsker
 from fraudguard.house import Asking, House, Tenancy
+from fraudguard.ledger import Ledger
+from fraudguard.ledger.pots import bucket_of
 from fraudguard.numbering import HomePlan, Kind, Normaliser
 from fraudguard.pins.digits import Digits
 from fraudguard.pins.guessing import Guesses
 from fraudguard.pins.vault import Vault
 from fraudguard.policy import PolicyIndex, Snapshot
+from fraudguard.policy.budget import Payer
+from fraudguard.policy.lease import LeaseTerms
 from fraudguard.policy.pin import Pin, PinKind, Terms
 from fraudguard.rating import Deck, PrefixTable
 
@@ -47,7 +51,12 @@ def policy(*pins, **parts):
 
 def house(asking=ASKING, **changes):
     tenancy = Tenancy(Normaliser(HomePlan()), {}, asking)
-    fields = {"trunks": {"carrier": "a"}, "tenancies": {"acme": tenancy}, "fallback": tenancy, "lease_seconds": 600}
+    fields = {
+        "trunks": {"carrier": "a"},
+        "tenancies": {"acme": tenancy},
+        "fallback": tenancy,
+        "lease": LeaseTerms(longest=600),
+    }
     return House(**(fields | changes))
 
 
@@ -90,13 +99,11 @@ class Known:
 
 
 class Kept:
-    """Keeps failures and money (asker.Records), and does `before` each time."""
+    """Keeps failures (asker.Records), and does `before` each time."""
 
     def __init__(self, events=None):
         self.events = [] if events is None else events
         self.failures = {}
-        self.money = {}
-        self.asked = []
 
     async def before(self, what):
         await asyncio.sleep(0)
@@ -113,14 +120,9 @@ class Kept:
         self.events.append("forget")
         del self.failures[failure_id]
 
-    async def spent(self, pin_id, since):
-        await self.before("spent")
-        self.asked.append((pin_id, since))
-        return self.money.get(pin_id, 0)
-
 
 class Desk:
-    """A PinAsker and all that it works with."""
+    """A PinAsker and all that it works with; the ledger knows what is spent of the policy that it begins with."""
 
     def __init__(self, *pins, asking=ASKING, verifier=None, **parts):
         self.events = []
@@ -131,6 +133,8 @@ class Desk:
         self.records = Kept(self.events)
         self.guesses = Guesses()
         self.alerts = []
+        self.ledger = Ledger(self.house, "pbx")
+        self.ledger.treasury.load(self.policy.budgets, ())
         self.asker = PinAsker(
             self.house,
             lambda: self.policy,
@@ -139,7 +143,13 @@ class Desk:
             self.guesses,
             self.clock,
             alert=self.alerts.append,
+            standing=self.ledger.standing,
         )
+
+    def spend(self, amount, who="anna"):
+        """Have so much spent by a person's calls a moment ago."""
+        spent = [(bucket_of(self.clock.at), Payer("acme", "204", who, "carrier", "GB", domestic=False), amount)]
+        self.ledger.treasury.load(self.policy.budgets, spent)
 
     @property
     def told(self):

@@ -36,14 +36,55 @@ def test_a_tenant_overrides_only_what_it_names(write):
     assert settings.numbering_of("somebody-else") == settings.numbering
 
 
+def test_a_tenants_strict_profile_overrides_single_keys(write, monkeypatch):
+    monkeypatch.delenv("FRAUDGUARD_STRICT__HOURS")
+    settings = load(
+        write(
+            '[strict]\nholidays = true\nholidays_in = "CA"\nlimit = "0.05"\n'
+            '[tenants.acme.strict]\nhours = []\nask = ["domestic"]\n'
+            '[tenants.abroad]\nhome = "DE"\n'
+            '[tenants.bavarian]\nhome = "DE"\nstrict.holidays_in = "BY"\n'
+        )
+    )
+    acme = settings.strict_of("acme")
+    assert (acme.hours, acme.holidays, acme.holidays_in, acme.limit, acme.ask) == (
+        (),
+        True,
+        "CA",
+        "0.05",
+        ("domestic",),
+    )
+    assert settings.strict_of("nobody") == settings.strict
+    assert settings.strict.hours == ("20:00-07:00", "sat,sun")
+    assert settings.strict_of("abroad").holidays_in == ""  # California is no part of Germany
+    assert settings.strict_of("bavarian").holidays_in == "BY"
+
+
+def test_pins_are_wanted_when_any_time_wants_them(write):
+    settings = load(
+        write('[pin]\nask = []\n[tenants.acme.pin]\nask = ["premium"]\n[tenants.b.strict]\nask = ["domestic"]')
+    )
+    assert [settings.wants_pins(tenant) for tenant in ("default", "acme", "b")] == [False, True, True]
+
+
+def test_a_tenant_overrides_single_speeds(write):
+    settings = load(write("[speed]\naccount_attempts = 7\n[tenants.acme.speed]\nnew_regions = 0\nstrict_percent = 25"))
+    acme = settings.speed_of("acme")
+    assert (acme.account_attempts, acme.new_regions, acme.strict_percent, acme.tenant_calls) == (7, 0, 25, 20)
+    assert settings.speed_of("nobody") == settings.speed
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("[speed]\nacount_attempts = 1", "speed.acount_attempts: unknown key (did you mean speed.account_attempts?)"),
+        ("[speed]\nwindow_seconds = 0", "speed.window_seconds: "),
+        ("[tenants.acme.speed]\nstrict_percent = 101", "tenants.acme.speed.strict_percent: "),
         ("[agi]\nprot = 1", "agi.prot: unknown key (did you mean agi.port?)"),
         ("curency = 'USD'", "curency: unknown key (did you mean currency?)"),
         ("[trunks.main]\ndeck = 'a'\ndail = 'x'", "trunks.main.dail: unknown key (did you mean trunks.main.dial?)"),
         ("[tenants.acme]\nhoem = 'US'", "tenants.acme.hoem: unknown key (did you mean tenants.acme.home?)"),
-        ("[policy]\nzzzz = 1", "policy.zzzz: unknown key (known: grant_reminder_days, lease_seconds, shadow)"),
+        ("[policy]\nzzzz = 1", "policy.zzzz: unknown key (known: call_seconds, cut_warning_seconds, "),
         ("path = 'x'", "path: unknown key"),
         ("[agi]\nallow = ['nowhere']", "agi.allow: "),
         ("currency = 'dollars'", "currency: "),
@@ -53,6 +94,10 @@ def test_a_tenant_overrides_only_what_it_names(write):
         ("[trunks.main]\ndeck = 'a'\ndial = 'PJSIP/{number}@a&PJSIP/b'", "must hold {number} once"),
         ("[trunks.'a b']\ndeck = 'a'", "trunks.a b"),
         ("[policy]\nshadow = ['bad_number']", "policy.shadow.0: "),
+        ("[strict]\nhour = []", "strict.hour: unknown key (did you mean strict.hours?)"),
+        ("[strict]\nlimit = 'low'", "strict.limit: "),
+        ("[strict]\nask = ['emergency']", "strict.ask.0: "),
+        ("[tenants.acme.strict]\nholiday = true", "(did you mean tenants.acme.strict.holidays?)"),
         ("not toml", "is not valid TOML"),
     ],
 )

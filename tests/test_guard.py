@@ -1,22 +1,32 @@
 import asyncio
 from dataclasses import replace
+from itertools import count
 
 import pytest
-from pin_cases import ASKING, RIGHT, Desk, pin
+from pin_cases import ASKING, PRICE, RIGHT, Desk, pin
 from policy_cases import NOW, attempt, rate
 
 from fraudguard.errors import StoreError
 from fraudguard.guard import Guard, judge
 from fraudguard.house import House, Tenancy, UnknownTenantError, UnknownTrunkError
+from fraudguard.ledger import Ledger
 from fraudguard.numbering import HomePlan, Normaliser
 from fraudguard.pins.digits import Digits
 from fraudguard.policy import Block, Grant, PolicyIndex, Reason, Scope, Snapshot
+from fraudguard.policy.budget import EACH, Budget, BudgetScope, Period
+from fraudguard.policy.lease import LeaseTerms
 from fraudguard.policy.pin import Keyed
-from fraudguard.rating import Deck, PrefixTable
+from fraudguard.rating import Deck, PrefixTable, cost
+from fraudguard.rating.rate import SLACK_SECONDS
 
 US = Tenancy(Normaliser(HomePlan(service_codes=frozenset({"411"}))), {"411": rate(200_000, prefix="411")})
 GB = Tenancy(Normaliser(HomePlan(home="GB")), {})
-HOUSE = House(trunks={"carrier": "a", "empty": "b"}, tenancies={"acme": US, "brit": GB}, fallback=US, lease_seconds=600)
+HOUSE = House(
+    trunks={"carrier": "a", "empty": "b"},
+    tenancies={"acme": US, "brit": GB},
+    fallback=US,
+    lease=LeaseTerms(longest=600),
+)
 RATES = [rate(10_000, prefix="1"), rate(20_000, prefix="44"), rate(900_000, prefix="4"), rate(2_000_000, prefix="882")]
 POLICY = PolicyIndex(Snapshot(decks={"a": Deck("a", "USD", 1, PrefixTable(sorted(RATES)))}))
 
@@ -179,7 +189,15 @@ class Asked:
         self.desk = Desk(*(pins or (pin(),)), asking=asking, **parts)
         self.events = self.desk.events
         self.memory = Memory()
-        self.guard = Guard(self.desk.house, lambda: self.desk.policy, self, self.desk.asker, new_call=lambda: "c1")
+        names = (f"c{number}" for number in count(1))
+        self.guard = Guard(
+            self.desk.house,
+            lambda: self.desk.policy,
+            self,
+            self.desk.asker,
+            self.desk.ledger,
+            new_call=lambda: next(names),
+        )
 
     def record(self, verdict):
         self.events.append("record")
@@ -267,7 +285,7 @@ async def test_a_pin_shadow_lets_the_call_go_unasked():
     assert (verdict.reason, verdict.simulated, there.events) == (Reason.OK, (Reason.PIN_REQUIRED,), ["record"])
 
 
-@pytest.mark.parametrize("where", ["note", "verify", "forget", "spent", "record"])
+@pytest.mark.parametrize("where", ["note", "verify", "forget", "record"])
 @pytest.mark.parametrize("failure", [StoreError("full"), KeyError("x"), asyncio.CancelledError()])
 async def test_an_error_anywhere_in_asking_leaves_no_verdict(where, failure):
     there = Asked(pin(per_day=10**6))
@@ -290,16 +308,10 @@ async def test_an_error_anywhere_in_asking_leaves_no_verdict(where, failure):
 
 
 async def test_the_next_call_sees_what_the_one_before_may_cost():
-    there = Asked(pin(per_day=600_000))
-    store = there.memory.record
-
-    def record(verdict):
-        there.desk.records.money[1] = 600_000
-        return store(verdict)
-
-    there.memory.record = record
+    there = Asked(pin(per_day=62_000))  # a minute and the slack
     verdicts = await asyncio.gather(there.decide(), there.decide())
     assert [verdict.reason for verdict in verdicts] == [Reason.OK, Reason.PIN_MONEY]
+    assert [verdict.lease_seconds for verdict in verdicts] == [60, None]
 
 
 def test_a_check_may_suppose_that_a_good_pin_would_be_keyed():
@@ -307,3 +319,99 @@ def test_a_check_may_suppose_that_a_good_pin_would_be_keyed():
     supposed = judge(there.desk.house, there.desk.policy, attempt(number=ABROAD), keyed=Keyed(NOW, assumed=True))
     assert supposed.reason is Reason.OK
     assert judge(there.desk.house, there.desk.policy, attempt(number=ABROAD)).reason is Reason.PIN_REQUIRED
+
+
+# --- money ---
+
+NEAR = rate(60_000, prefix="44", increment_seconds=1)  # 1000 a second
+EACH_ACCOUNT = Budget(BudgetScope(EACH, EACH), Period.DAY, 100_000, domestic=False)
+BOUNDED = PolicyIndex(
+    Snapshot(decks={"a": Deck("a", "USD", 1, PrefixTable([rate(10_000, prefix="1"), NEAR]))}, budgets=(EACH_ACCOUNT,))
+)
+
+
+def most(verdicts, price=NEAR):
+    """What the calls by these verdicts can cost."""
+    return sum(cost(price, one.lease_seconds + SLACK_SECONDS) for one in verdicts if one.allowed)
+
+
+class Slow(Memory):
+    """Stores each verdict when it is told to, and knows what was set aside when it was handed over."""
+
+    def __init__(self, ledger):
+        super().__init__()
+        self.ledger = ledger
+        self.set_aside = []
+        self.waiting = []
+
+    def record(self, verdict):
+        self.set_aside.append(self.ledger.treasury.set_aside)
+        stored = asyncio.get_running_loop().create_future()
+        self.waiting.append((stored, verdict))
+        return stored
+
+    def store(self):
+        for stored, verdict in self.waiting:
+            self.verdicts.append(verdict)
+            stored.set_result(verdict)
+
+
+@pytest.fixture
+def ledger():
+    made = Ledger(HOUSE, "pbx")
+    made.treasury.load(BOUNDED.budgets)
+    return made
+
+
+async def test_money_is_set_aside_before_a_verdict_is_recorded(ledger):
+    slow = Slow(ledger)
+    guard = Guard(HOUSE, lambda: BOUNDED, slow, ledger=ledger)
+    first, second = guard.decide(attempt(number=ABROAD)), guard.decide(attempt(number=ABROAD))
+    slow.store()
+    verdicts = [await first, await second]
+    assert slow.set_aside == [most(verdicts[:1]), most(verdicts)]
+    assert [verdict.facts.standing.room for verdict in verdicts] == [100_000, 100_000 - most(verdicts[:1])]
+
+
+async def test_50_callers_at_once_never_get_more_than_the_budget(ledger):
+    slow = Slow(ledger)
+    guard = Guard(HOUSE, lambda: BOUNDED, slow, ledger=ledger)
+    deciding = [guard.decide(attempt(number=ABROAD)) for _ in range(50)]
+    slow.store()
+    verdicts = await asyncio.gather(*deciding)
+    assert 100_000 - cost(NEAR, 1 + SLACK_SECONDS) < most(verdicts) <= 100_000
+    assert {verdict.reason for verdict in verdicts} == {Reason.OK, Reason.OVER_BUDGET}
+    assert ledger.treasury.set_aside == most(verdicts)
+
+
+@pytest.mark.parametrize("failure", [StoreError("full"), KeyError("x"), asyncio.CancelledError()])
+async def test_a_recorder_that_fails_at_once_gives_the_money_back(ledger, failure):
+    class Broken:
+        def record(self, verdict):
+            raise failure
+
+    with pytest.raises(type(failure)):
+        Guard(HOUSE, lambda: BOUNDED, Broken(), ledger=ledger).decide(attempt(number=ABROAD))
+    assert ledger.treasury.set_aside == 0
+    assert not ledger.tempo._places
+
+
+@pytest.mark.parametrize(("number", "reason"), [("911", "emergency"), ("12125550100", "ok"), ("*67", "bad_number")])
+async def test_what_no_budget_bounds_goes_however_much_is_spent(ledger, number, reason):
+    slow = Slow(ledger)
+    guard = Guard(HOUSE, lambda: BOUNDED, slow, ledger=ledger)
+    ledger.treasury.load([replace(EACH_ACCOUNT, amount=0)])
+    deciding = guard.decide(attempt(number=number))
+    if reason != "emergency":
+        slow.store()
+    assert (await deciding).reason == reason
+
+
+async def test_callers_of_one_pin_at_once_never_get_more_than_it_may_spend_in_a_day():
+    there = Asked(pin(per_day=100_000))
+    verdicts = await asyncio.gather(*(there.decide(account=str(account)) for account in range(50)))
+    assert 100_000 - cost(PRICE, 1 + SLACK_SECONDS) < most(verdicts, PRICE) <= 100_000
+    assert {verdict.reason for verdict in verdicts} == {Reason.OK, Reason.PIN_MONEY}
+    others = Asked(pin(per_day=100_000, accounts=frozenset({"204"})), budgets=(replace(EACH_ACCOUNT, amount=5_000),))
+    assert [(await others.decide()).reason for _ in range(2)] == [Reason.OK, Reason.OVER_BUDGET]
+    assert others.events[-1] == "record", "nobody is asked for a call that would be refused anyway"

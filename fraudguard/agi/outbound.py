@@ -74,6 +74,7 @@ def read_attempt(request: Request, at: Millis) -> tuple[Attempt, int]:
         at=at,
         asterisk=_text(fields, names.ARG_ASTERISK),
         linkedid=_text(fields, names.ARG_LINKEDID),
+        uniqueid=_bounded(request.sole("agi_uniqueid") or "", "agi_uniqueid"),
         forwarded=fields.get(names.ARG_FORWARDED, "") not in NOT_FORWARDED or request.sole("agi_type") == LOCAL,
     )
     return attempt, strays + len(fields.keys() - names.ARGUMENTS)
@@ -100,7 +101,10 @@ def answer(verdict: Verdict) -> tuple[str, str, str, str, str]:
 
 
 def _text(texts: Mapping[str, str], key: str) -> str:
-    text = texts.get(key, "")
+    return _bounded(texts.get(key, ""), key)
+
+
+def _bounded(text: str, key: str) -> str:
     if len(text) > MAX_TEXT:
         raise ProtocolError(f"{key} has more than {MAX_TEXT} characters")
     if text.isascii():

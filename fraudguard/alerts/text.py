@@ -13,6 +13,9 @@ from typing import Any, Final
 from fraudguard.alerts.channel import Message
 from fraudguard.alerts.ways import ways_to_allow, ways_to_stop
 from fraudguard.clock import Millis, format_instant
+from fraudguard.ledger.leases import LONGEST, OF_PIN, UNLINKED
+from fraudguard.ledger.legs import SECOND_LEG
+from fraudguard.ledger.recall import BLOCKED, PIN_REVOKED
 from fraudguard.money import Micros, format_amount
 from fraudguard.policy.alert import Alert, AlertKind, Delivery
 from fraudguard.policy.reasons import Reason
@@ -28,6 +31,9 @@ HEADLINES: Final[Mapping[str, str]] = {
     Reason.BLOCKED: "refused, blocked",
     Reason.NO_RATE: "refused, no price",
     Reason.OVER_LIMIT: "refused, dearer than the limit",
+    Reason.TOO_FAST: "refused, too many attempts",
+    Reason.TOO_MANY: "refused, too many calls at once",
+    Reason.OVER_BUDGET: "refused, no money left in a budget",
     Reason.PIN_FORWARDED: "refused, forwarded, nobody to key a PIN",
     Reason.PIN_REQUIRED: "refused, there is no PIN to key",
     Reason.PIN_BUSY: "refused, too many at the PIN prompt",
@@ -49,12 +55,38 @@ HEADLINES: Final[Mapping[str, str]] = {
     AlertKind.PIN_LOCKED_OUT: "locked after too many wrong PINs",
     AlertKind.PIN_DURESS: "DURESS: a PIN was keyed under threat",
     AlertKind.PINS_UNREADABLE: "no PIN can be looked at",
+    AlertKind.BUDGET_HALF: "half of a budget is spent",
+    AlertKind.BUDGET_LOW: "four fifths of a budget are spent",
+    AlertKind.BUDGET_SPENT: "a budget is spent",
+    AlertKind.CALL_CUT: "a call was ended",
+    AlertKind.CLOCK_STEPPED: "the machine's clock was set",
     AlertKind.GRANT_EXPIRING: "a grant ends soon",
     AlertKind.TEST: "test message",
 }
 """What happened, by kind. Kinds not listed are told by their name."""
 
 _ATTEMPTS: Final = frozenset({*map(str, Reason), AlertKind.PIN_DURESS})
+_BUDGETS: Final = frozenset({AlertKind.BUDGET_HALF, AlertKind.BUDGET_LOW, AlertKind.BUDGET_SPENT})
+
+_MONEY: Final = frozenset({"amount", "spent", "set_aside"})
+"""Details that are amounts."""
+
+_NAMES: Final[Mapping[str, str]] = {
+    "pressed": "What was exceeded",
+    "cut": "Why it was ended",
+    "lasts_minutes": "Minutes that the rest lasts",
+}
+"""What details are called in the text, where their own name says too little."""
+
+_CUTS: Final[Mapping[str, str]] = {
+    BLOCKED: "a block refuses such calls now",
+    PIN_REVOKED: "the PIN that it went by was revoked",
+    SECOND_LEG: "a second call by one verdict, and no money for both",
+    UNLINKED: "its lease ended, and Asterisk could not be told of another",
+    LONGEST: "it lived as long as any call may (policy.call_seconds)",
+    OF_PIN: "its PIN's money of the day is spent",
+}
+"""Why a call was ended. Else a budget is named."""
 
 
 def render(delivery: Delivery, currency: str) -> Message:
@@ -115,6 +147,10 @@ def _subject(delivery: Delivery, currency: str) -> str:
 
 
 def _about(alert: Alert, currency: str) -> str:
+    if alert.kind in _BUDGETS:
+        details = alert.details
+        spent = f"{details.get('spent', '?')} of {details.get('amount', '?')} {currency}"
+        return f": {details.get('budget', 'unknown')}, {spent}"
     who = (
         f"account {alert.account} of {alert.tenant}"
         if alert.account
@@ -158,7 +194,8 @@ def _facts(delivery: Delivery, currency: str) -> list[tuple[str, str]]:
         price += f" and {_price(alert.connect_fee, currency, 'per call')}"
     limit = _price(alert.highest, currency)
     facts = [
-        ("Number dialled", dialled),
+        # Of a budget it is told who spends most at the moment.
+        ("Dearest live call" if alert.kind in _BUDGETS else "Number dialled", dialled),
         ("Destination", alert.destination or ""),
         ("Price", price),
         ("Limit", f"{limit} ({alert.limit_scope})" if limit and alert.limit_scope else limit),
@@ -170,8 +207,16 @@ def _facts(delivery: Delivery, currency: str) -> list[tuple[str, str]]:
     ]
     whole = alert.kind in _ATTEMPTS
     told = [(name, value or "none known") for name, value in facts if value or whole]
-    told += [(name.replace("_", " ").capitalize(), value) for name, value in alert.details.items() if value]
+    told += [_detail(name, value, currency) for name, value in alert.details.items() if value]
     return [*told, ("Tries", _tries(delivery, currency)), *([("Verdict", alert.call)] if alert.call else [])]
+
+
+def _detail(name: str, value: str, currency: str) -> tuple[str, str]:
+    if name in _MONEY:
+        value = f"{value} {currency}"
+    elif name == "cut":
+        value = _CUTS.get(value, f"no money left: {value}")
+    return _NAMES.get(name, name.replace("_", " ").capitalize()), value
 
 
 def _tries(delivery: Delivery, currency: str) -> str:

@@ -185,6 +185,45 @@ def _unguarded_call(_: Alert) -> tuple[Way, ...]:
     return (Way("let the context it came from ask the guard; this shows how", "fraudguard dialplan render"),)
 
 
+def _too_fast(alert: Alert) -> tuple[Way, ...]:
+    told = "who dialled what; a higher speed is set in [speed] (fraudguard.toml), after a restart"
+    return (Way(told, _of_account(alert, "attempts", "--refused")),)
+
+
+def _too_many(alert: Alert) -> tuple[Way, ...]:
+    told = "what is up; a higher number is set in [speed] (fraudguard.toml), after a restart"
+    return (Way(told, _of_account(alert, "calls", "--live")),)
+
+
+def _over_budget(alert: Alert) -> tuple[Way, ...]:
+    return (Way("what is left of which budget; 'budget set' gives more", _of_account(alert, "budget", "list")),)
+
+
+def _budget(_: Alert) -> tuple[Way, ...]:
+    return (
+        Way("what is spent and set aside; 'budget set' gives more", "fraudguard budget list"),
+        Way("who spends it", "fraudguard calls --live"),
+    )
+
+
+def _call_cut(alert: Alert) -> tuple[Way, ...]:
+    told = "how it came to be allowed, what it cost, and why it was ended"
+    if alert.call and _typeable(alert.call):
+        dashed = ("--",) if alert.call.startswith("-") else ()
+        return (Way(told, _command("explain", *dashed, alert.call)),)
+    return (Way(told, "fraudguard calls"),)
+
+
+def _clock_stepped(_: Alert) -> tuple[Way, ...]:
+    return (Way("while calls are up, let the clock be slewed and not set, as NTP daemons can"),)
+
+
+def _of_account(alert: Alert, *words: str) -> str:
+    """Return a command about the account of an alert; about all where that cannot be typed."""
+    scope = _scope(alert) if _typeable(alert.account, alert.tenant) else ()
+    return _command(*words, *scope)
+
+
 def _grant_expiring(alert: Alert) -> tuple[Way, ...]:
     """Return the same grant again, for as long again; nothing where it cannot be typed."""
     told = alert.details
@@ -216,9 +255,17 @@ def _same_span_again(begin: str, end: str) -> str:
 
 _ALLOW: Final[Mapping[str, Callable[[Alert], tuple[Way, ...]]]] = {
     Reason.OVER_LIMIT: _over_limit,
+    Reason.TOO_FAST: _too_fast,
+    Reason.TOO_MANY: _too_many,
+    Reason.OVER_BUDGET: _over_budget,
     Reason.PIN_FORWARDED: _pin_forwarded,
     Reason.PIN_REQUIRED: _pin_required,
     AlertKind.UNGUARDED_CALL: _unguarded_call,
+    AlertKind.BUDGET_HALF: _budget,
+    AlertKind.BUDGET_LOW: _budget,
+    AlertKind.BUDGET_SPENT: _budget,
+    AlertKind.CALL_CUT: _call_cut,
+    AlertKind.CLOCK_STEPPED: _clock_stepped,
     AlertKind.PIN_FAILURES: _pin_failures,
     AlertKind.PIN_LOCKED_OUT: _pin_locked_out,
     AlertKind.GRANT_EXPIRING: _grant_expiring,

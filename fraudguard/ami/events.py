@@ -14,7 +14,7 @@ from fraudguard.ami.feed import Message
 from fraudguard.clock import Millis
 from fraudguard.detect.sources import Sighting, SightingKind
 from fraudguard.dialplan import names
-from fraudguard.ledger.records import Answered, Billed, Dialled, Event, HungUp, Leg, Moved, Seen, Why
+from fraudguard.ledger.records import Answered, Billed, Dialled, Event, HungUp, Leg, Moved, Seen, TurnedDown, Why
 
 Headers: TypeAlias = Mapping[str, str]
 
@@ -57,11 +57,17 @@ def _dial_begin(asterisk: str, headers: Headers, at: Millis) -> Dialled | None:
     )
 
 
-def _dial_end(asterisk: str, headers: Headers, at: Millis) -> Answered | None:
-    uniqueid = headers.get("DestUniqueid")
-    if not uniqueid or headers.get("DialStatus") != "ANSWER":
-        return None  # not answered: its hangup says the rest
-    return Answered(at, asterisk, uniqueid)
+TURNED_DOWN: Final = frozenset({"BUSY", "CONGESTION", "CHANUNAVAIL"})
+"""What DialEnd says where the far end would not have the call. NOANSWER and CANCEL are no word of the far end's."""
+
+
+def _dial_end(asterisk: str, headers: Headers, at: Millis) -> Answered | TurnedDown | None:
+    uniqueid, status = headers.get("DestUniqueid"), headers.get("DialStatus")
+    if not uniqueid:
+        return None
+    if status == "ANSWER":
+        return Answered(at, asterisk, uniqueid)
+    return TurnedDown(at, asterisk, uniqueid) if status in TURNED_DOWN else None  # its hangup says the rest
 
 
 def _moved(asterisk: str, headers: Headers, at: Millis) -> Moved | None:

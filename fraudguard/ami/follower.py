@@ -8,6 +8,7 @@ dialplan about a call that no verdict allowed.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final, Protocol
@@ -44,11 +45,28 @@ HANG_UP_TRIES: Final = 5
 """How often a call is to be hung up that is still there: with the waits for an answer half a minute and more, in which
 an Asterisk that is merely slow comes round. Of a lost link the next list of channels takes care."""
 
+TELL_TRIES: Final = 5
+"""How often Asterisk is told of a call's end that it does not confirm; until it does, the call keeps its money."""
+
+SOONEST_MILLIS: Final = 100
+"""An end sooner than this is now: to Asterisk a timeout of 0 is none."""
+
+PROMPT_MILLIS: Final = 500
+"""How late an order may be answered to have come in time: two seconds more than the lease are paid for."""
+
+CLOCK_SECONDS: Final = 3.0
+STEP_MILLIS: Final = 1_000
+"""How often it is asked what time it is at Asterisk, and how much more or less than before is a clock that was set."""
+
+WARNING_DIGIT: Final = "5"
+WARNING_MILLIS: Final = "300"
+"""The tone before a call is cut."""
+
 TOLD: Final = float("inf")
 """When somebody is told who was told already."""
 
 REJECTED: Final = "21"
-"""The hangup cause of an unguarded call: call rejected (include/asterisk/causes.h)."""
+"""The hangup cause of a call that may not go on: call rejected (include/asterisk/causes.h)."""
 
 log = structlog.get_logger()
 
@@ -85,7 +103,7 @@ class Follower:
         self._ledger = ledger
         self._listener = listener
         self._clock = clock
-        self._hangups: set[asyncio.Task[None]] = set()
+        self._orders: set[asyncio.Task[None]] = set()
         self._lost: asyncio.TimerHandle | None = None
         self._due: float | None = None  # when somebody is told, by the loop's time; None while all is well
         self._trouble = ""  # why the channels could not be listed
@@ -100,19 +118,22 @@ class Follower:
         """Follow until cancelled. A refused login is final: it is told, and this returns."""
         reading = asyncio.create_task(self.connection.run(), name=f"AMI {self._asterisk}")
         consuming = asyncio.create_task(self._consume(), name=f"follow {self._asterisk}")
+        watching = asyncio.create_task(self._watch_clock(), name=f"clock {self._asterisk}")
         self._link_down()
         try:
-            await asyncio.wait((reading, consuming), return_when=asyncio.FIRST_COMPLETED)
-            if consuming.done():
-                consuming.result()  # a defect of ours: let it be seen
+            await asyncio.wait((reading, consuming, watching), return_when=asyncio.FIRST_COMPLETED)
+            for task in (consuming, watching):
+                if task.done():
+                    task.result()  # a defect of ours: let it be seen
             with suppress(LoginRefusedError):
                 reading.result()
             self._refuse(reading.exception())
         finally:
             self._call_off()
-            for task in (reading, consuming, *self._hangups):
+            tasks = (reading, consuming, watching, *self._orders)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(reading, consuming, *self._hangups, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _consume(self) -> None:
         while True:
@@ -173,20 +194,83 @@ class Follower:
         if not changes:
             return
         for leg in changes.hang_up:
-            task = asyncio.create_task(self._hang_up(leg), name=f"hang up {leg.channel}")
-            self._hangups.add(task)
-            task.add_done_callback(self._hangups.discard)
+            self.hang_up(leg)
+        for leg in changes.tell_end:
+            self.tell_end(leg)
         try:
             self._listener.changed(changes)
         except Exception:  # the ledger knows already: following goes on
             log.exception("changes were not taken over", asterisk=self._asterisk)
+
+    def hang_up(self, leg: Leg) -> None:
+        """End a leg, now. Does not wait for it."""
+        self._order(self._hang_up(leg), f"hang up {leg.channel}")
+
+    def tell_end(self, leg: Leg) -> None:
+        """Tell Asterisk when to end a leg, as the ledger has it. Does not wait for it."""
+        self._order(self._tell_end(leg), f"end {leg.channel}")
+
+    def _order(self, order: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(order, name=name)
+        self._orders.add(task)
+        task.add_done_callback(self._orders.discard)
+
+    async def _tell_end(self, leg: Leg) -> None:
+        """Give a leg its end by Asterisk's own timer, which goes on when nobody is here any more.
+
+        It runs from when Asterisk reads the order. One that was answered late may have come late, and is given again.
+        """
+        for _ in range(TELL_TRIES):
+            end = self._ledger.end_of(leg)
+            if end is None:
+                return
+            now_named, ends_at, seconds = end
+            asked_at = self._clock.now()
+            if ends_at - asked_at < SOONEST_MILLIS:  # no time at all would be no end at all
+                await self._hang_up(now_named)
+                return
+            try:
+                timeout = f"{(ends_at - asked_at) / 1000:.3f}"
+                await self.connection.action("AbsoluteTimeout", Channel=now_named.channel, Timeout=timeout)
+            except DisconnectedError:
+                return  # after the next resync it is told again
+            except AmiError as error:
+                log.warning("not told when to end a call", channel=now_named.channel, error=str(error))
+                await asyncio.sleep(RETRY_SECONDS / 4)
+                continue
+            if self._clock.now() - asked_at <= PROMPT_MILLIS:
+                self._take(self._ledger.told_end(leg, seconds))
+                return
+
+    def warn(self, channel: str) -> None:
+        """Let whoever is on a channel hear that the call is about to end. Does not wait for it."""
+        self._order(self._warn(channel), f"warn {channel}")
+
+    async def _warn(self, channel: str) -> None:
+        # The one sound that needs no right to originate calls, and leaves the call's end as it is.
+        with suppress(AmiError):
+            await self.connection.action("PlayDTMF", Channel=channel, Digit=WARNING_DIGIT, Duration=WARNING_MILLIS)
+
+    async def _watch_clock(self) -> None:
+        """Tell all ends anew when Asterisk's clock was set: its timers go by it, and were put off or over by that."""
+        ahead: Millis | None = None
+        while True:
+            await asyncio.sleep(CLOCK_SECONDS)
+            if not self.following:
+                ahead = None
+                continue
+            with suppress(AmiError):
+                before, ahead = ahead, _ahead(await self.connection.action("Ping"))
+                if before is not None and ahead is not None and abs(ahead - before) >= STEP_MILLIS:
+                    log.warning("Asterisk's clock was set", asterisk=self._asterisk, seconds=(ahead - before) / 1000)
+                    self._take(Changes(tell_end=self._ledger.ends_untold(self._asterisk)))
 
     async def _hang_up(self, leg: Leg) -> None:
         for _ in range(HANG_UP_TRIES):
             try:
                 await self.connection.action("Hangup", Channel=leg.channel, Cause=REJECTED)
             except AmiError as error:
-                log.warning("unguarded call not hung up", asterisk=leg.asterisk, channel=leg.channel, error=str(error))
+                log.warning("call not hung up", asterisk=leg.asterisk, channel=leg.channel, error=str(error))
                 if isinstance(error, DisconnectedError):
                     return  # a resync finds it again
             else:
@@ -196,7 +280,7 @@ class Follower:
             if now is None:
                 return
             leg = now
-        log.error("unguarded call goes on", asterisk=leg.asterisk, channel=leg.channel, fix="hang it up by hand")
+        log.error("call goes on", asterisk=leg.asterisk, channel=leg.channel, fix="hang it up by hand")
 
     # -- after an interruption
 
@@ -223,9 +307,7 @@ class Follower:
             return
 
     def _listed(self, listed: list[Message], asked_at: Millis, pong: Message) -> None:
-        theirs = events.instant(pong.get("Timestamp"))
-        ahead = 0 if theirs is None else theirs - pong.at
-        found = events.seen(self._asterisk, listed, self._clock.now(), ahead)
+        found = events.seen(self._asterisk, listed, self._clock.now(), _ahead(pong) or 0)
         since = self._followed_until
         missed_since = None if since is None else since - UNNOTICED_MILLIS
         self._take(self._ledger.resync(self._asterisk, found, asked_at, missed_since))
@@ -245,6 +327,7 @@ class Follower:
             self._lost = None
 
     def _link_down(self) -> None:
+        self._ledger.unlinked(self._asterisk)
         if self.following:
             self.following, self._followed_until = False, self._clock.now()
         self._tell_later()
@@ -273,3 +356,9 @@ class Follower:
         at: Millis = self._clock.now()
         told = {"asterisk": self._asterisk, "link": str(self.connection.status.error or ""), **details}
         self._listener.alert(NewAlert(kind, at, fold=f"{kind}/{self._asterisk}", reason=kind, details=told))
+
+
+def _ahead(pong: Message) -> Millis | None:
+    """Return by how much Asterisk's clock is ahead of ours, as an answer to a ping tells."""
+    theirs = events.instant(pong.get("Timestamp"))
+    return None if theirs is None else theirs - pong.at

@@ -47,6 +47,7 @@ class Framer:
     __slots__ = (
         "_head",
         "_held",
+        "_known",
         "_limit",
         "_searched",
         "_wanted",
@@ -65,6 +66,7 @@ class Framer:
         self.lost = 0  # of these: over the limit, and possibly wanted
         self._wanted = frozenset(name.encode() for name in wanted)
         self._limit = limit
+        self._known = min(_HEAD, limit)  # the same bytes, however the message came
         self._held = bytearray()
         self._searched = 0  # no end of a message before this
         self._head: bytes | None = None  # how the message begins that is being thrown away
@@ -106,14 +108,14 @@ class Framer:
         held = self._held
         if len(held) > self._limit + len(_END) - 1:  # whatever comes next, it is too long
             if self._head is None:
-                self._head = bytes(held[:_HEAD])
+                self._head = bytes(held[: self._known])
             del held[: 1 - len(_END)]
         self._searched = max(0, len(held) - len(_END) + 1)
 
     def _judged(self, message: bytes) -> bytes:
         """Return the message, or b"" when nobody is to see it."""
         if len(message) > self._limit:
-            self._throw_away(message[:_HEAD])
+            self._throw_away(message[: self._known])
             return b""
         message = message.removeprefix(_LINE_END)  # some modules send one empty line too many
         if message.startswith(_EVENT):

@@ -1,19 +1,18 @@
-"""Asking a caller for a PIN: prompts, tries, guesses counted, and what the PIN may still spend."""
+"""Asking a caller for a PIN: prompts, tries, and guesses counted."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final, Protocol
 
 from fraudguard.asking.keypad import HungUpError, Keypad
 from fraudguard.asking.notices import told
-from fraudguard.clock import Clock, Millis, day_began
+from fraudguard.clock import Clock
 from fraudguard.house import Asking, House
-from fraudguard.money import Micros
 from fraudguard.numbering import BadNumber
 from fraudguard.pins.digits import Digits
 from fraudguard.pins.guessing import Failure, Guesses
@@ -21,6 +20,7 @@ from fraudguard.policy import Facts, PolicyIndex, Reason, rules
 from fraudguard.policy.alert import NewAlert
 from fraudguard.policy.index import host_of
 from fraudguard.policy.pin import Keyed, Pin
+from fraudguard.policy.records import Standing
 
 MAX_REMEMBERED: Final = 10_000
 """Devices that may dial a region again without a PIN. Beyond that the oldest are asked once more."""
@@ -48,7 +48,7 @@ class Verifier(Protocol):
 
 
 class Records(Protocol):
-    """What is kept of guesses and money, beyond the life of this process."""
+    """What is kept of guesses, beyond the life of this process."""
 
     async def note(self, failure: Failure) -> int:
         """Store something keyed that is not known to be right; return its id. Raises StoreError."""
@@ -58,14 +58,10 @@ class Records(Protocol):
         """Take it back: it was right. Raises StoreError."""
         ...
 
-    async def spent(self, pin_id: int, since: Millis) -> Micros:
-        """Return what calls by a PIN since then have cost, or may yet. Raises StoreError."""
-        ...
-
 
 class PinAsker:
     """Asks (guard.Asker). `policy` returns the operators' edits as they stand, `alert` is told what a person should
-    know. `places` is how many callers may be at the prompt at once.
+    know. `places` is how many callers may be at the prompt at once, `standing` says what the ledger knows.
 
     What is keyed counts as a wrong guess, in memory and on disk, before anybody looks at it, and is taken back when it
     was right: neither parallel channels nor a kill -9 at the right moment give a guess for nothing.
@@ -82,8 +78,10 @@ class PinAsker:
         *,
         alert: Callable[[NewAlert], None],
         places: int = 5_000,
+        standing: Callable[[Facts], Standing] | None = None,
     ) -> None:
         self._house = house
+        self._standing = standing
         self._policy = policy
         self._verifier = verifier
         self._records = records
@@ -97,12 +95,9 @@ class PinAsker:
         self._places = places
         self._asked: Counter[tuple[str, str]] = Counter()  # by tenant and account
         self._took = 0.0  # seconds, to look at the latest PIN
-        # One for all: a commit takes milliseconds, and of two calls by one PIN the second must see the first's lease.
-        self._purse = asyncio.Lock()
 
-    @asynccontextmanager
-    async def ask(self, facts: Facts, keypad: Keypad) -> AsyncIterator[Keyed]:
-        """Ask for a PIN, unless this device keyed one a moment ago. What the PIN may spend is held until the end.
+    async def ask(self, facts: Facts, keypad: Keypad) -> Keyed:
+        """Ask for a PIN, unless this device keyed one a moment ago.
 
         Nobody is asked for what cannot be looked at, nor when too many are at the prompt already. Raises StoreError
         when nothing can be recorded: then nothing may be looked at either.
@@ -110,22 +105,19 @@ class PinAsker:
         tenant = facts.attempt.tenant
         pin = self._recall(facts)
         if pin is not None:
-            async with self._holding(Keyed(self._clock.now(), pin), facts) as keyed:
-                if self._helps(keyed, facts):  # else the caller may have another that does
-                    yield keyed
-                    return
+            keyed = Keyed(self._clock.now(), pin)
+            if self._helps(keyed, facts):  # else the caller may have another that does
+                return keyed
         if not self._verifier.ready(tenant):
-            yield Keyed(self._clock.now())
-            return
+            return Keyed(self._clock.now())
         asking = self._house.tenancy_of(tenant).asking
         with self._at_the_prompt(tenant, facts.attempt.account) as there_is_room:
-            asked = Keyed(self._clock.now(), refusal=Reason.PIN_BUSY)
+            keyed = Keyed(self._clock.now(), refusal=Reason.PIN_BUSY)
             if there_is_room:
-                asked = await self._dialogue(facts, asking, keypad)
-        async with self._holding(asked, facts) as keyed:
-            if asking.remember_millis and keyed.pin is not None and self._helps(keyed, facts):
-                self._remember(facts, keyed.pin, asking.remember_millis / 1000)
-            yield keyed
+                keyed = await self._dialogue(facts, asking, keypad)
+        if asking.remember_millis and keyed.pin is not None and self._helps(keyed, facts):
+            self._remember(facts, keyed.pin, asking.remember_millis / 1000)
+        return keyed
 
     @contextmanager
     def _at_the_prompt(self, tenant: str, account: str) -> Iterator[bool]:
@@ -140,21 +132,12 @@ class PinAsker:
             if not self._asked[who]:
                 del self._asked[who]
 
-    @asynccontextmanager
-    async def _holding(self, keyed: Keyed, facts: Facts) -> AsyncIterator[Keyed]:
-        """Hold what the PIN may spend, where it may not spend without end."""
-        if keyed.pin is None or keyed.refusal is not None or keyed.pin.terms.per_day is None:
-            yield keyed
-            return
-        async with self._purse:
-            since = day_began(keyed.at, facts.zone)
-            yield replace(keyed, spent=await self._records.spent(keyed.pin.id, since))
-
     def _helps(self, keyed: Keyed, facts: Facts) -> bool:
         """Say whether the call goes by what was keyed."""
-        attempt = replace(facts.attempt, at=keyed.at)
-        verdict = rules.decide(replace(facts, attempt=attempt, keyed=keyed), "", 1, self._house.shadow)
-        return verdict.allowed
+        facts = replace(facts, attempt=replace(facts.attempt, at=keyed.at), keyed=keyed)
+        if self._standing is not None:
+            facts = replace(facts, standing=self._standing(facts))  # now with what the PIN has left to spend
+        return rules.decide(facts, "", self._house.lease, self._house.shadow).allowed
 
     async def _dialogue(self, facts: Facts, asking: Asking, keypad: Keypad) -> Keyed:
         pin: Pin | None = None

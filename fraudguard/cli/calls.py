@@ -28,6 +28,7 @@ from fraudguard.cli.tables import Column, empty_table, fit_lines
 from fraudguard.clock import Millis, format_instant, parse_instant
 from fraudguard.ledger.records import Call, State
 from fraudguard.money import Micros, format_amount
+from fraudguard.policy.budget import NO_REGION
 from fraudguard.store import open_reader
 from fraudguard.store.calls import LIST_LIMIT, Filter, list_calls
 
@@ -51,10 +52,11 @@ _COLUMNS = (
     "seconds",
     "cost",
     "why",
+    "cut",
 )
 _RIGHT = frozenset({"a minute", "seconds", "cost"})
-_SPARE = ("began", "trunk", "tenant")
-_CUT = frozenset({"destination"})
+_SPARE = ("began", "trunk", "tenant", "cut")
+_SHORT = frozenset({"destination"})
 """What a narrow terminal is spared in the live table, in this order, and what may be cut short in it."""
 
 
@@ -85,13 +87,13 @@ def calls(
     found = app.read(partial(list_calls, wanted=wanted, limit=most))
     now = app.clock.now()
     if as_json:
-        print_json([_document(call, now, app.settings.currency) for call in found])
+        print_json([document(call, now, app.settings.currency) for call in found])
         return
     print_table(
         _COLUMNS,
         [_cells(call, now) for call in found],
         empty="no live calls" if live else "no calls",
-        spare=("trunk", "tenant", "state", "a minute"),
+        spare=("trunk", "tenant", "state", "a minute", "cut"),
     )
     if live and found:
         click.echo(summary(found, now, app.settings.currency))
@@ -118,7 +120,8 @@ def live_view(calls: Sequence[Call], now: Millis, currency: str, *, lines: int, 
     dearest = sorted(calls, key=lambda call: call.cost_at(now) or 0, reverse=True)[:room]
     rows = [[printable(str(cell or "")) for cell in _cells(call, now)] for call in dearest]
     whole = [Column(heading, [row[i] for row in rows], heading in _RIGHT) for i, heading in enumerate(_COLUMNS)]
-    shown, widths = fit_lines(whole, width, spare=_SPARE, cut=_CUT)
+    whole = [column for column in whole if column.heading != "cut" or any(column.cells)]  # few are, and room is scarce
+    shown, widths = fit_lines(whole, width, spare=_SPARE, cut=_SHORT)
     table = empty_table(shown, widths, one_line=True)
     for call, *cells in zip(dearest, *(column.cells for column in shown), strict=True):
         style = "" if call.call else "bold red"  # nobody allowed it
@@ -156,6 +159,7 @@ def _cells(call: Call, now: Millis) -> tuple[object, ...]:
         str(_seconds(call, now)),
         show_money(_cost(call, now)),
         call.why,
+        call.cut,
     )
 
 
@@ -167,7 +171,9 @@ def _cost(call: Call, now: Millis) -> Micros | None:
     return call.cost_at(now) if call.state is not State.ENDED else call.cost
 
 
-def _document(call: Call, now: Millis, currency: str) -> dict[str, Any]:
+def document(call: Call, now: Millis, currency: str) -> dict[str, Any]:
+    """Return a call as JSON."""
+
     def instant(at: Millis | None) -> str | None:
         return None if at is None else format_instant(at)
 
@@ -178,9 +184,12 @@ def _document(call: Call, now: Millis, currency: str) -> dict[str, Any]:
         "call": call.call,
         "tenant": call.tenant,
         "account": call.account,
+        "pin": call.pin or None,
         "source": call.source,
         "trunk": call.trunk,
         "number": call.number,
+        "region": None if call.region == NO_REGION else call.region,
+        "domestic": call.domestic,
         "destination": None if rate is None else rate.destination,
         "prefix": None if rate is None else rate.prefix,
         "per_minute": None if rate is None else show_money(rate.per_minute),
@@ -197,6 +206,7 @@ def _document(call: Call, now: Millis, currency: str) -> dict[str, Any]:
         "cause": call.cause,
         "cdr_seconds": call.cdr_seconds,
         "reconstructed": call.reconstructed,
+        "cut": call.cut,
         "asterisk": call.leg.asterisk,
         "channel": call.leg.channel,
         "caller": call.caller,

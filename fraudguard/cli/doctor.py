@@ -63,6 +63,7 @@ def _all(app: App, dialplan: Path, sounds: Sequence[Path]) -> Iterator[Finding]:
     yield findings.ok("configuration", f"{app.config_path} can be used")
     yield from findings.database(app)
     yield from findings.price_lists(app)
+    yield from findings.budgets(settings)
     with _without_log():
         keyed = list(pin_findings.pins(app))
     yield from keyed

@@ -125,6 +125,13 @@ def _prices(trunk: str, deck: str, version: Version | None, now: int) -> Finding
     return ok(check, told)
 
 
+def budgets(settings: Settings) -> Iterator[Finding]:
+    """Is it known what calls cost, for budgets to return what was not spent?"""
+    if settings.trunks and not settings.ami:
+        what = "no Asterisk is followed: budgets count every call as its whole lease, and no lease is renewed"
+        yield warning("budgets", what, "add an [ami.NAME] section, then 'fraudguard dialplan install'")
+
+
 def dialplan(settings: Settings, path: Path) -> Iterator[Finding]:
     """Is the generated dialplan there, whole, and that of the configuration?"""
     try:

@@ -93,6 +93,74 @@ class TenantPins(_Section):
     prompts: Prompts | None = None
 
 
+class StrictSettings(_Section):
+    """[strict]: when the stricter profile holds, and what it adds. Every field of a tenant's section overrides it."""
+
+    hours: tuple[str, ...] = ("20:00-07:00", "sat,sun")  # as policy.hours reads them; Sunday's night ends on Monday
+    holidays: bool = False  # the public holidays of the tenant's home region as well
+    holidays_in: str = ""  # a subdivision of it: "BY", "CA"
+    limit: Price | None = None  # meanwhile no higher per-minute price goes through without a grant
+    ask: tuple[PinAskedKind, ...] = ()  # kinds of number that want a PIN meanwhile, beside [pin]'s
+
+
+class TenantStrict(_Section):
+    """[tenants.NAME.strict]: what differs from [strict]. None means: as there."""
+
+    hours: tuple[str, ...] | None = None
+    holidays: bool | None = None
+    holidays_in: str | None = None
+    limit: Price | None = None
+    ask: tuple[PinAskedKind, ...] | None = None
+
+
+Often = Annotated[int, Field(ge=0, le=10_000)]
+Within = Annotated[int, Field(ge=1, le=3600)]  # every attempt of the time is remembered, and read at a start
+Percent = Annotated[int, Field(ge=1, le=100)]
+
+
+class Speed(_Section):
+    """How fast, and how many at once; 0: no limit. Every field of a tenant's section overrides the one in [speed].
+
+    One person dials abroad two or three times a minute at most; a dialler on a stolen login as often as it can. What is
+    wider has room for what is narrower several times over, so that one stolen account does not stop an office: three
+    accounts fill a source or a region, five a tenant. A telephone has a few lines; with 5 calls at once it can hold,
+    transfer and confer. 10 tries in 10 minutes are a person's (and a fax's) patience with a busy number. Nobody calls 8
+    countries in a day that they never called; diallers try dozens. Totals are off: what is domestic does not cost much.
+    """
+
+    window_seconds: Within = 60
+    account_attempts: Often = 20
+    tenant_attempts: Often = 100
+    source_attempts: Often = 60
+    region_attempts: Often = 60  # of a tenant
+    same_number: Often = 10  # of an account
+    same_number_seconds: Within = 600
+    new_regions: Often = 8  # that an account never called before, within 24 hours
+    account_calls: Often = 5  # at once, not domestic
+    tenant_calls: Often = 20
+    account_calls_total: Often = 0  # at once, with domestic ones
+    tenant_calls_total: Often = 0
+    strict_percent: Percent = 50  # at strict times each number is so much of it, rounded up
+
+
+class TenantSpeed(_Section):
+    """[tenants.NAME.speed]: what differs from [speed]. None means: as there."""
+
+    window_seconds: Within | None = None
+    account_attempts: Often | None = None
+    tenant_attempts: Often | None = None
+    source_attempts: Often | None = None
+    region_attempts: Often | None = None
+    same_number: Often | None = None
+    same_number_seconds: Within | None = None
+    new_regions: Often | None = None
+    account_calls: Often | None = None
+    tenant_calls: Often | None = None
+    account_calls_total: Often | None = None
+    tenant_calls_total: Often | None = None
+    strict_percent: Percent | None = None
+
+
 def _known_zone(value: str) -> str:
     known = zoneinfo.available_timezones()
     if value not in known:
@@ -106,7 +174,7 @@ Zone = Annotated[str, AfterValidator(_known_zone)]
 
 
 class Tenant(_Section):
-    """One customer: what differs from [numbering], and from `zone` and [pin]. None means: as there."""
+    """One customer: what differs from [numbering], `zone`, [pin], [strict] and [speed]. None means: as there."""
 
     home: Region | None = None
     outside_line: Digits | None = None
@@ -118,6 +186,8 @@ class Tenant(_Section):
     satellite_prefixes: tuple[Prefix, ...] | None = None
     zone: Zone | None = None
     pin: TenantPins = TenantPins()
+    strict: TenantStrict = TenantStrict()
+    speed: TenantSpeed = TenantSpeed()
 
 
 class Trunk(_Section):
@@ -162,13 +232,18 @@ class Agi(_Section):
         return value
 
 
-ShadowRule = Literal["blocked", "no_rate", "over_limit", "pin_forwarded", "pin_required"]
+ShadowRule = Literal[
+    "blocked", "no_rate", "over_limit", "too_fast", "too_many", "over_budget", "pin_forwarded", "pin_required"
+]
 
 
 class Policy(_Section):
     """What the verdict is made with beside the operators' edits."""
 
-    lease_seconds: int = Field(default=7200, ge=30, le=86_400)  # the longest an allowed call may live
+    lease_seconds: int = Field(default=7200, ge=30, le=86_400)  # the longest that a call may live before it is renewed
+    shortest_lease_seconds: int = Field(default=60, ge=1, le=3600)  # where money runs out; less only for want of it
+    cut_warning_seconds: int = Field(default=0, ge=0, le=60)  # a tone so long before a call is cut; 0: none
+    call_seconds: int = Field(default=14_400, ge=30, le=86_400)  # the longest that a call may live at all
     shadow: tuple[ShadowRule, ...] = ()  # rules that only simulate
     grant_reminder_days: int = Field(default=7, ge=0, le=365)  # an alert so long before a grant ends; 0: none
 

@@ -24,7 +24,9 @@ from fraudguard.config.sections import (
     Policy,
     Retention,
     Security,
+    Speed,
     Store,
+    StrictSettings,
     Tenant,
     Trunk,
     Zone,
@@ -49,6 +51,8 @@ class Settings(BaseSettings):
     agi: Agi = Agi()
     policy: Policy = Policy()
     pin: Pins = Pins()
+    strict: StrictSettings = StrictSettings()
+    speed: Speed = Speed()
     dialplan: DialplanSettings = DialplanSettings()
     ami: dict[Name, Ami] = {}
     alerts: Alerts = Alerts()
@@ -94,6 +98,30 @@ class Settings(BaseSettings):
         if override is None:
             return self.pin
         return self.pin.model_copy(update={key: value for key, value in override.pin if value is not None})
+
+    def strict_of(self, tenant: str) -> StrictSettings:
+        """Return a tenant's stricter profile: its own section over [strict]. Unknown tenants get [strict].
+
+        A subdivision is one of the region at home: a tenant with another home has none unless it names one.
+        """
+        override = self.tenants.get(tenant)
+        if override is None:
+            return self.strict
+        own = {key: value for key, value in override.strict if value is not None}
+        if override.home not in (None, self.numbering.home):
+            own.setdefault("holidays_in", "")
+        return self.strict.model_copy(update=own)
+
+    def speed_of(self, tenant: str) -> Speed:
+        """Return how fast a tenant may be: its own section over [speed]. Unknown tenants get [speed]."""
+        override = self.tenants.get(tenant)
+        if override is None:
+            return self.speed
+        return self.speed.model_copy(update={key: value for key, value in override.speed if value is not None})
+
+    def wants_pins(self, tenant: str) -> bool:
+        """Say whether any call of a tenant wants a PIN, be it only at strict times."""
+        return bool(self.pin_of(tenant).ask or self.strict_of(tenant).ask)
 
     def zone_of(self, tenant: str) -> str:
         """Return the name of a tenant's time zone: its own, or that of the installation."""

@@ -23,10 +23,11 @@ READ: Final = ("call", "cdr", "security")
 """Classes of the events that are used: channels and dialling, Asterisk's own records, logins."""
 
 WRITE: Final = ("call", "reporting")
-"""Classes of the actions that are used (main/manager.c of Asterisk 22). Hangup needs `system` or `call`, of which
-`system` could also reload and stop Asterisk; CoreSettings needs `system` or `reporting`."""
+"""Classes of the actions that are used (main/manager.c of Asterisk 22). Hangup, AbsoluteTimeout and PlayDTMF
+need `system` or `call`, of which `system` could also reload and stop Asterisk; CoreSettings needs `system` or
+`reporting`."""
 
-ACTIONS: Final = ("Ping", "Hangup", "Getvar", "Status", "CoreSettings")
+ACTIONS: Final = ("Ping", "AbsoluteTimeout", "Hangup", "Getvar", "Status", "CoreSettings")
 """Actions that the guard uses. Without one of them doctor finds a fault."""
 
 DANGEROUS: Final = ("Command", "Originate", "UpdateConfig", "GetConfig", "Reload", "ModuleLoad", "DialplanExtensionAdd")

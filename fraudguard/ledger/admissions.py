@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Container, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from fraudguard.clock import Millis
@@ -33,6 +33,8 @@ class _Kept:
     tail: str
     until: Millis
     dialled: bool
+    watched: bool  # since it was given: until an interruption it is known what became of it
+    gone: bool = False  # the channel that asked
     chains: list[Chain] = field(default_factory=list)
 
 
@@ -48,32 +50,36 @@ class Admissions:
         self._limit = limit
         self._kept: dict[tuple[str, str], _Kept] = {}  # by Asterisk and verdict, oldest first
         self._by_chain: dict[Chain, list[_Kept]] = {}
+        self._by_asker: dict[tuple[str, str], list[_Kept]] = {}  # by Asterisk and uniqueid of the channel that asked
+        self._forgotten: list[Admission] = []
         self._ends: list[tuple[Millis, str, str]] = []  # a heap; entries of what was forgotten or shortened stay in it
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def add(self, admission: Admission) -> None:
-        """Keep it. Once is enough: the same verdict again changes nothing."""
+    def add(self, admission: Admission, *, watched: bool = True) -> None:
+        """Keep it. Once is enough: the same verdict again changes nothing. One that the store kept was not `watched`."""
         # With one Asterisk every verdict is about it, under whatever name its dialplan goes.
         if self._sole:
-            self._add(admission, self._sole)
+            self._add(admission, self._sole, watched)
         elif admission.asterisk in self._asterisks or not self._asterisks:
-            self._add(admission, admission.asterisk)
+            self._add(admission, admission.asterisk, watched)
         else:  # of one of them, and a call that was allowed is not to be hung up
             for asterisk in self._asterisks:
-                self._add(admission, asterisk)
+                self._add(admission, asterisk, watched)
 
-    def _add(self, admission: Admission, asterisk: str) -> None:
+    def _add(self, admission: Admission, asterisk: str, watched: bool) -> None:
         key = (asterisk, admission.call)
         if key in self._kept:
             return
         lease = ENDLESS_SECONDS if admission.lease_seconds is None else admission.lease_seconds
         until = admission.at + lease * 1000 + MARGIN_MILLIS
         tail = tail_of(admission.number)
-        kept = self._kept[key] = _Kept(admission, key, tail, until, admission.dialled)
+        kept = self._kept[key] = _Kept(admission, key, tail, until, admission.dialled, watched)
         self._tie(kept, (asterisk, admission.linkedid or _without_chain(admission.trunk, tail)))
         self._tie(kept, (asterisk, _any_chain(admission.trunk, tail)))
+        if admission.uniqueid and asterisk == (self._sole or admission.asterisk):  # elsewhere it is another's
+            self._by_asker.setdefault((asterisk, admission.uniqueid), []).append(kept)
         heapq.heappush(self._ends, (until, *key))
         if len(self._kept) > self._limit:
             self._forget(next(iter(self._kept.values())))
@@ -123,12 +129,21 @@ class Admissions:
         if kept is not None:
             kept.dialled = True
 
+    def note_returned(self, asterisk: str, call: str) -> None:
+        """Note that the leg by this verdict was seen to end unanswered, and that it may be dialled by again."""
+        kept = self._kept.get((asterisk, call))
+        if kept is not None:
+            kept.dialled, kept.watched = False, True
+
     def undialled(self, asterisk: str, since: Millis, until: Millis) -> tuple[Admission, ...]:
-        """Return what was admitted within a time without a leg having been seen, once."""
+        """Return what may have been dialled by within a time without a leg having been seen, once: what was admitted
+        meanwhile, and what was admitted before, was watched, and could still be dialled by when it began.
+        """
         found = []
         for kept in self._kept.values():
             known = bool(self._sole) or kept.admission.asterisk == asterisk
-            if kept.key[0] == asterisk and known and not kept.dialled and since <= kept.admission.at <= until:
+            may = (kept.watched or since <= kept.admission.at) and kept.admission.at <= until and not kept.gone
+            if kept.key[0] == asterisk and known and not kept.dialled and may:
                 kept.dialled = True
                 found.append(kept.admission)
         return tuple(found)
@@ -141,13 +156,51 @@ class Admissions:
                 kept.until = until
                 heapq.heappush(self._ends, (until, *kept.key))
 
-    def forget(self, now: Millis) -> None:
-        """Drop what can no longer be dialled by."""
+    def asterisk_of(self, admission: Admission) -> str:
+        """Return the Asterisk that a verdict was for."""
+        return self._sole or admission.asterisk
+
+    def asker_gone(self, asker: tuple[str, str]) -> tuple[str, ...]:
+        """Note that the channel which asked for verdicts is gone: no other dials by them. Return the verdicts."""
+        kept = self._by_asker.get(asker, ())
+        for one in kept:
+            one.gone = True
+        return tuple(one.admission.call for one in kept)
+
+    def askers_missing(
+        self, asterisk: str, there: Container[tuple[str, str]], before: Millis, *, watched: bool = True
+    ) -> tuple[str, ...]:
+        """Note which channels that asked before an instant are no longer there. Return their verdicts; those that were
+        watched only if told so.
+        """
+        missing = [
+            asker
+            for asker, kept in self._by_asker.items()
+            if asker[0] == asterisk and asker not in there and kept[-1].admission.at < before and (watched or not kept[-1].watched)
+        ]
+        return tuple(verdict for asker in missing for verdict in self.asker_gone(asker))
+
+    def may_be_dialled(self, asterisk: str, verdict: str) -> bool:
+        """Say whether a leg by this verdict may still begin, as far as is known."""
+        kept = self._kept.get((asterisk, verdict))
+        return kept is not None and not kept.gone
+
+    def forget(self, now: Millis) -> tuple[Admission, ...]:
+        """Drop what can no longer be dialled by; return it."""
         while self._ends and self._ends[0][0] <= now:
             _, *key = heapq.heappop(self._ends)
             kept = self._kept.get((key[0], key[1]))
             if kept is not None and kept.until <= now:
                 self._forget(kept)
+        forgotten, self._forgotten = tuple(self._forgotten), []
+        return forgotten
+
+    def shift(self, delta: Millis) -> None:
+        """Take all instants for so much later, or earlier: the clock was set."""
+        for kept in self._kept.values():
+            kept.until += delta
+            kept.admission = replace(kept.admission, at=kept.admission.at + delta)
+        self._ends = [(until + delta, asterisk, verdict) for until, asterisk, verdict in self._ends]
 
     def _tie(self, kept: _Kept, chain: Chain) -> None:
         kept.chains.append(chain)
@@ -155,6 +208,12 @@ class Admissions:
 
     def _forget(self, kept: _Kept) -> None:
         del self._kept[kept.key]
+        self._forgotten.append(kept.admission)
+        asker = (kept.key[0], kept.admission.uniqueid)
+        if asker in self._by_asker:
+            self._by_asker[asker].remove(kept)
+            if not self._by_asker[asker]:
+                del self._by_asker[asker]
         for chain in kept.chains:
             others = self._by_chain[chain]
             others.remove(kept)

@@ -71,6 +71,7 @@ class Judge:
             lease_seconds=lease,
             state=State.RINGING,
             began_at=event.at,
+            domestic=why is Why.FENCE,
         )
 
     def number_in(self, string: str, lines: tuple[Line, ...]) -> str:

@@ -10,8 +10,12 @@ from fraudguard.clock import Millis
 from fraudguard.money import Micros
 from fraudguard.numbering.number import BadNumber
 from fraudguard.policy.alert import NewAlert
+from fraudguard.policy.budget import NO_REGION, Payer
 from fraudguard.policy.records import Verdict
-from fraudguard.rating.rate import Rate, cost
+from fraudguard.rating.rate import SLACK_SECONDS, Rate, cost
+
+CARRIER_SECONDS: Final = 1
+"""How much longer than ours a carrier's clock may see a call: answer and end reach Asterisk, and us, on the way."""
 
 
 class State(StrEnum):
@@ -36,7 +40,7 @@ class Admission:
 
     `number` is what the verdict gave the dialplan to dial ('+4420...', '911'), `rate` what it was judged by (None
     without a price), `lease_seconds` None for emergency calls, `at` when it was asked for. `dialled` says that a leg
-    by it is known already.
+    by it is known already, `uniqueid` is of the channel that asked. `region`, `pin` and `domestic` are as in a Payer.
     """
 
     asterisk: str
@@ -52,6 +56,15 @@ class Admission:
     lease_seconds: int | None
     at: Millis
     dialled: bool = False
+    uniqueid: str = ""
+    region: str = NO_REGION
+    pin: str = ""
+    domestic: bool = False
+
+    @property
+    def payer(self) -> Payer:
+        """Return who pays for its calls."""
+        return Payer(self.tenant, self.account, self.pin, self.trunk, self.region, self.domestic)
 
 
 def admission_of(verdict: Verdict) -> Admission | None:
@@ -60,6 +73,7 @@ def admission_of(verdict: Verdict) -> Admission | None:
     attempt, number = facts.attempt, facts.number
     if not verdict.allowed or isinstance(number, BadNumber):
         return None
+    payer = facts.payer
     return Admission(
         asterisk=attempt.asterisk,
         linkedid=attempt.linkedid,
@@ -73,6 +87,10 @@ def admission_of(verdict: Verdict) -> Admission | None:
         rate=facts.rate,
         lease_seconds=verdict.lease_seconds,
         at=attempt.at,
+        uniqueid=attempt.uniqueid,
+        region=payer.region,
+        pin=payer.pin,
+        domestic=payer.domestic,
     )
 
 
@@ -117,6 +135,15 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnedDown:
+    """The far end of a called leg would not have it: busy, congested, not there (DialEnd)."""
+
+    at: Millis
+    asterisk: str
+    uniqueid: str
+
+
+@dataclass(frozen=True, slots=True)
 class Moved:
     """A channel belongs to another chain, or has another name, since a transfer, a masquerade or a rename."""
 
@@ -144,7 +171,7 @@ class Billed:
     seconds: int
 
 
-Event: TypeAlias = Dialled | Answered | Moved | HungUp | Billed
+Event: TypeAlias = Dialled | Answered | TurnedDown | Moved | HungUp | Billed
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +199,11 @@ class Call:
     """One leg towards a trunk, from its dialling to its end.
 
     `call` is the verdict that allowed it ('' for none) and `why` its reason, or one of Why. `rate` is what it is
-    billed by, None without a price. `seconds` (whole, rounded up) and `cost` are known once it has ended.
-    `reconstructed` says that its answer or its end was not seen as it happened.
+    billed by, None without a price. `lease_seconds` is how long it may be up, as last renewed; None for no end.
+    `seconds` (whole, rounded up) and `cost` are known once it has ended. `reconstructed` says that its answer or its
+    end was not seen as it happened. `region`, `pin` and `domestic` are as in a Payer. `cut` says why the guard ended
+    it, or will at the end of its lease; '' where it did not. `given_up` says that it was never answered, as far as is
+    known, but not turned down either: the answer may have crossed its end on the way.
     """
 
     leg: Leg
@@ -196,6 +226,11 @@ class Call:
     cause: int | None = None
     cdr_seconds: int | None = None
     reconstructed: bool = False
+    region: str = NO_REGION
+    pin: str = ""
+    domestic: bool = False
+    cut: str = ""
+    given_up: bool = False
 
     @classmethod
     def admitted(cls, admission: Admission, leg: Leg, *, caller: str = "", began_at: Millis) -> Self:
@@ -214,7 +249,15 @@ class Call:
             lease_seconds=admission.lease_seconds,
             state=State.RINGING,
             began_at=began_at,
+            region=admission.region,
+            pin=admission.pin,
+            domestic=admission.domestic,
         )
+
+    @property
+    def payer(self) -> Payer:
+        """Return who pays for it."""
+        return Payer(self.tenant, self.account, self.pin, self.trunk, self.region, self.domestic)
 
     def seconds_at(self, now: Millis) -> int:
         """Return the billable seconds up to `now`, or to its end: every second begun counts, ringing is free."""
@@ -229,17 +272,47 @@ class Call:
             return None
         return 0 if self.answered_at is None else cost(self.rate, self.seconds_at(now))
 
+    def charged_at(self, now: Millis) -> Micros:
+        """Return what budgets count of it up to `now`, or to its end: the carrier's clock may see a second more.
+
+        Never more than what was set aside for its lease, unless it was seen to live longer.
+        """
+        if self.rate is None:
+            return 0
+        if (
+            self.answered_at is None
+        ):  # an answer that crossed its end is billed all the same (measured with SIP's CANCEL)
+            return cost(self.rate, 1) if self.given_up else 0
+        seconds = self.seconds_at(now)
+        if self.lease_seconds is not None:
+            paid = self.lease_seconds + SLACK_SECONDS
+            if self.ended_at is None:  # its end may have come and not been heard of
+                seconds = min(seconds, paid)
+            else:
+                seconds = max(seconds, min(seconds + CARRIER_SECONDS, paid))
+        return cost(self.rate, seconds)
+
+    def reserved(self) -> Micros:
+        """Return what it can cost at most within its lease; what it costs without one is what it has cost."""
+        if self.rate is None or self.lease_seconds is None:
+            return 0
+        return cost(self.rate, self.lease_seconds + SLACK_SECONDS)
+
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What follows from an event: calls to be stored as they now are, alerts to raise, legs to hang up at once."""
+    """What follows from an event: calls to be stored as they now are, alerts to raise, legs to hang up at once, and
+    those whose end Asterisk is to be told (again). `warn` are callers whose call is about to be cut: Asterisk, channel.
+    """
 
     calls: tuple[Call, ...] = ()
     alerts: tuple[NewAlert, ...] = ()
     hang_up: tuple[Leg, ...] = ()
+    tell_end: tuple[Leg, ...] = ()
+    warn: tuple[tuple[str, str], ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.calls or self.alerts or self.hang_up)
+        return bool(self.calls or self.alerts or self.hang_up or self.tell_end or self.warn)
 
 
 NOTHING: Final = Changes()

@@ -45,6 +45,8 @@ class Meter:
         self.seconds = 0.0
         self.ended: Counter[tuple[str, bool]] = Counter()  # by why, and whether reconstructed
         self.ended_cost: Micros = 0
+        self.renewed = 0  # leases
+        self.cut = 0
         self.store = Store(now)
 
     # --- the way of a call ---
@@ -80,6 +82,7 @@ class Meter:
         """Count a call that is over. `why` is one of few: a reason, or ledger.Why."""
         self.ended[call.why, call.reconstructed] += 1
         self.ended_cost += call.cost or 0
+        self.cut += bool(call.cut)
 
 
 class Store:

@@ -67,6 +67,13 @@ LIVE_COST: Final = Name("fraudguard_live_cost", "gauge", "What the live calls ha
 CALLS_ENDED: Final = Name(
     "fraudguard_calls_ended_total", "counter", "Calls that ended, by why they were there.", ("why", "reconstructed")
 )
+SET_ASIDE: Final = Name(
+    "fraudguard_set_aside", "gauge", "What live calls, and verdicts not yet dialled by, may yet cost.", ("currency",)
+)
+LEASES_RENEWED: Final = Name("fraudguard_leases_renewed_total", "counter", "Leases of calls made longer.")
+CALLS_CUT: Final = Name(
+    "fraudguard_calls_cut_total", "counter", "Calls that ended because the guard ended them, or did not renew them."
+)
 CALLS_COST: Final = Name("fraudguard_calls_cost_total", "counter", "What the calls that ended cost.", ("currency",))
 
 ALERTS_PENDING: Final = Name("fraudguard_alerts_pending", "gauge", "Messages that wait to be delivered.")

@@ -100,6 +100,9 @@ def _calls(reading: Reading) -> Iterator[Metric]:
     yield _family(names.LIVE_COST, [(currency, _units(calls.cost))])
     ended = {(why, str(reconstructed).lower()): count for (why, reconstructed), count in reading.ended.items()}
     yield _family(names.CALLS_ENDED, _labelled(ended))
+    yield _family(names.SET_ASIDE, [(currency, _units(calls.set_aside))])
+    yield _family(names.LEASES_RENEWED, _single(reading.renewed))
+    yield _family(names.CALLS_CUT, _single(reading.cut))
     yield _family(names.CALLS_COST, [(currency, _units(reading.ended_cost))])
 
 

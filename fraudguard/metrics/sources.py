@@ -72,11 +72,12 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """The calls on guarded trunks now, and what they have cost so far."""
+    """The calls on guarded trunks now, what they have cost so far, and what they may yet cost."""
 
     ringing: int = 0
     up: int = 0
     cost: Micros = 0
+    set_aside: Micros = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,8 @@ class Reading:
     calls: Calls
     ended: Mapping[tuple[str, bool], int]
     ended_cost: Micros
+    renewed: int
+    cut: int
     deliveries: Deliveries
     failing: frozenset[str]  # channels whose latest try failed
     snapshot_age: float
@@ -200,6 +203,8 @@ class Pulse:
             calls=self._sources.calls(),
             ended=MappingProxyType(dict(meter.ended)),
             ended_cost=meter.ended_cost,
+            renewed=meter.renewed,
+            cut=meter.cut,
             deliveries=self._sources.deliveries(),
             failing=frozenset(self._failing),
             snapshot_age=meter.store.snapshot_age,

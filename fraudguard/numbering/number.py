@@ -44,6 +44,13 @@ class Number:
         return len(prefix) >= self.least_prefix
 
     @property
+    def stays_home(self) -> bool:
+        """Say whether it is a domestic number, or free for callers at home. +800, which is free in some countries
+        only, has no region: it does not.
+        """
+        return self.kind is Kind.DOMESTIC or (self.kind is Kind.TOLL_FREE and self.region is not None)
+
+    @property
     def dialable(self) -> str:
         """What the trunk is given: '+442079460000', or '911' for a short code."""
         return self.digits if self.short else "+" + self.digits

@@ -28,6 +28,11 @@ class AlertKind(StrEnum):
     PIN_LOCKED_OUT = "pin_locked_out"  # an account, a source or a tenant is locked: too many wrong PINs
     PIN_DURESS = "pin_duress"  # a duress PIN was keyed: somebody is being forced
     PINS_UNREADABLE = "pins_unreadable"  # the pepper is gone, or another one
+    BUDGET_HALF = "budget_half"  # half of a budget is spent
+    BUDGET_LOW = "budget_low"  # four fifths of a budget are spent
+    BUDGET_SPENT = "budget_spent"  # a budget is spent
+    CALL_CUT = "call_cut"  # a call was ended while it was up: a budget, a block, a PIN, the longest call
+    CLOCK_STEPPED = "clock_stepped"  # the machine's clock jumped
     GRANT_EXPIRING = "grant_expiring"  # a grant ends soon
     TEST = "test"  # `alerts test`
 
@@ -66,6 +71,14 @@ SEVERITY: Final[Mapping[str, Severity]] = {
     AlertKind.PIN_LOCKED_OUT: Severity.CRITICAL,
     AlertKind.PIN_DURESS: Severity.CRITICAL,
     AlertKind.PINS_UNREADABLE: Severity.CRITICAL,
+    Reason.TOO_FAST: Severity.WARNING,
+    Reason.TOO_MANY: Severity.WARNING,
+    Reason.OVER_BUDGET: Severity.WARNING,
+    AlertKind.BUDGET_HALF: Severity.NOTICE,
+    AlertKind.BUDGET_LOW: Severity.WARNING,
+    AlertKind.BUDGET_SPENT: Severity.CRITICAL,
+    AlertKind.CALL_CUT: Severity.WARNING,
+    AlertKind.CLOCK_STEPPED: Severity.WARNING,
     AlertKind.GRANT_EXPIRING: Severity.NOTICE,
     AlertKind.TEST: Severity.NOTICE,
 }

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, tzinfo
+from functools import lru_cache
 from typing import Generic, TypeAlias, TypeVar
 
 from fraudguard.clock import Millis
+from fraudguard.money import Micros
 from fraudguard.numbering.number import BadNumber, Number
+from fraudguard.policy.budget import Budget, BudgetScope, Period, in_force
 from fraudguard.policy.pin import Keyed, Pin, PinKind, Unlock
 from fraudguard.policy.records import DEFAULT_LIMIT, EVERYBODY, Attempt, Block, Facts, Grant, Limit, Scope, Snapshot
 from fraudguard.policy.rules import reaches
+from fraudguard.policy.strict import Strict
 from fraudguard.rating.deck import Deck
 from fraudguard.rating.rate import Rate
 
@@ -32,7 +36,9 @@ class PolicyIndex:
         "_by_network",
         "_grants",
         "_limits",
+        "_people",
         "_pins",
+        "budgets",
         "decks",
         "schemes",
         "unlocks",
@@ -42,6 +48,8 @@ class PolicyIndex:
         self.decks: Mapping[str, Deck] = snapshot.decks
         self.unlocks: tuple[Unlock, ...] = snapshot.unlocks
         self._by_id = {pin.id: pin for pin in snapshot.pins}
+        self._people = {(pin.tenant, pin.name) for pin in snapshot.pins}
+        self.budgets = in_force((*snapshot.budgets, *_budgets_of(snapshot.pins)))
         self._pins: dict[str, _TenantPins] = {}
         for pin in snapshot.pins:
             self._pins.setdefault(pin.tenant, _TenantPins()).add(pin)
@@ -66,8 +74,12 @@ class PolicyIndex:
         asks: bool = False,
         keyed: Keyed | None = None,
         zone: tzinfo = UTC,
+        strict: Strict | None = None,
     ) -> Facts:
-        """Bring together what is known about an attempt; the fields are those of Facts."""
+        """Bring together what is known about an attempt; the fields are those of Facts.
+
+        `strict` is the tenant's stricter profile if it holds now, else None.
+        """
         # Short codes are no E.164 prefixes: 411 must not fall under a rule about +41.
         digits = "" if isinstance(number, BadNumber) or number.short else number.digits
         return Facts(
@@ -75,18 +87,28 @@ class PolicyIndex:
             number=number,
             deck=deck,
             rate=rate,
-            limit=self.limit_for(attempt.tenant, attempt.account),
+            limit=_capped(self.limit_for(attempt.tenant, attempt.account), strict),
             grant=self._grant_for(attempt, digits, rate),
             block=self._block_for(attempt, digits),
             asks=asks,
             keyed=keyed,
             zone=zone,
+            strict=strict is not None,
         )
 
     def can_key(self, tenant: str, account: str) -> bool:
         """Say whether there is any PIN that could be keyed at an account."""
         pins = self._pins.get(tenant)
         return pins is not None and (pins.anywhere or account in pins.accounts)
+
+    def has_pin(self, tenant: str, name: str) -> bool:
+        """Say whether a person has a PIN."""
+        return (tenant, name) in self._people
+
+    def blocks(self, tenant: str, account: str, source: str, number: str, at: Millis) -> bool:
+        """Say whether a call that is up, to a number as it is dialled, is refused by a block."""
+        digits = number[1:] if number.startswith("+") else ""
+        return self._block_for(Attempt(number, "", account, tenant, source, at), digits) is not None
 
     def pin(self, pin_id: int) -> Pin | None:
         """Return the PIN of that id, if it is still one."""
@@ -150,6 +172,17 @@ class PolicyIndex:
             self._by_network.append((network, block))
 
 
+def _budgets_of(pins: Iterable[Pin]) -> Iterator[Budget]:
+    """Return what PINs may spend in a day: a person's several PINs are not several times as much."""
+    least: dict[tuple[str, str], Micros] = {}
+    for pin in pins:
+        if pin.terms.per_day is not None:
+            whose = (pin.tenant, pin.name)
+            least[whose] = min(pin.terms.per_day, least.get(whose, pin.terms.per_day))
+    for (tenant, name), per_day in least.items():
+        yield Budget(BudgetScope(tenant, None, name), Period.DAY, per_day, of_pin=True)
+
+
 class _TenantPins:
     """The PINs of one tenant: those of digits by their index, authenticators by the accounts at which they may be
     keyed, None for any. `accounts` are those at which something may be keyed, unless it is `anywhere`.
@@ -197,6 +230,7 @@ def without_port(source: str) -> str:
     return source.partition(":")[0] if source.count(":") == 1 else source
 
 
+@lru_cache(maxsize=20_000)  # phones call again, and reading an address takes 5 microseconds
 def host_of(source: str) -> str:
     """Return the address in `source` as it is always written, whatever Asterisk printed; other text without a port."""
     address = address_of(source)
@@ -215,3 +249,9 @@ def address_of(source: str) -> Address | None:
 
 def _applies(scope: Scope, until: Millis | None, attempt: Attempt) -> bool:
     return (until is None or attempt.at < until) and scope.covers(attempt.tenant, attempt.account)
+
+
+def _capped(limit: Limit, strict: Strict | None) -> Limit:
+    if strict is None or strict.limit is None or limit.per_minute <= strict.limit:
+        return limit
+    return Limit(limit.scope, strict.limit, strict=True)

@@ -107,13 +107,12 @@ class Keyed:
     """What came of asking a caller for a PIN.
 
     `refusal` is the reason why nothing good was keyed (None where a PIN was), `pin` the PIN it was, also one that may
-    not be used here. `at` is when it was over, `tries` how often something was keyed. `spent` is what calls by this PIN
-    have cost today, or may yet. With `assumed` nobody was asked: `check` supposes that a good one would be keyed.
+    not be used here. `at` is when it was over, `tries` how often something was keyed. With `assumed` nobody was asked:
+    `check` supposes that a good one would be keyed.
     """
 
     at: Millis
     pin: Pin | None = None
     refusal: Reason | None = None
     tries: int = 0
-    spent: Micros = 0
     assumed: bool = False

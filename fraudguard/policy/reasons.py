@@ -21,6 +21,9 @@ class Reason(StrEnum):
     BLOCKED = "blocked"
     NO_RATE = "no_rate"
     OVER_LIMIT = "over_limit"
+    TOO_FAST = "too_fast"  # too many attempts in a time, to one number, or to countries never called before
+    TOO_MANY = "too_many"  # too many calls at once
+    OVER_BUDGET = "over_budget"  # a budget has no money left for it
     PIN_FORWARDED = "pin_forwarded"  # a PIN is wanted, and nobody is there to key one: forwarded or transferred
     PIN_REQUIRED = "pin_required"  # a PIN is wanted, and there is none that could be keyed
     PIN_BUSY = "pin_busy"  # too many callers are at the prompt, or wait for their PIN to be looked at

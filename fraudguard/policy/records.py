@@ -8,7 +8,8 @@ from datetime import UTC, tzinfo
 
 from fraudguard.clock import Millis
 from fraudguard.money import Micros
-from fraudguard.numbering.number import BadNumber, Number
+from fraudguard.numbering.number import BadNumber, Kind, Number
+from fraudguard.policy.budget import NO_REGION, Budget, Payer
 from fraudguard.policy.pin import Keyed, Pin, Scheme, Unlock
 from fraudguard.policy.reasons import Outcome, Reason
 from fraudguard.rating.deck import Deck
@@ -38,6 +39,7 @@ class Attempt:
     asterisk: str = ""
     linkedid: str = ""
     forwarded: bool = False
+    uniqueid: str = ""  # of the channel that asks
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,19 @@ EVERYBODY = Scope()
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The highest per-minute price (micro-units) that goes through without a grant."""
+    """The highest per-minute price (micro-units) that goes through without a grant.
+
+    `strict` says that it is no operator's, but that of the tenant's strict profile, which is lower.
+    """
 
     scope: Scope
     per_minute: Micros
+    strict: bool = False
+
+    @property
+    def level(self) -> str:
+        """Return whose it is: 'global', 'tenant' or 'account', as its scope; or 'strict'."""
+        return "strict" if self.strict else self.scope.level
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +129,25 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """How things stand in the ledger for an attempt: what is left of the budgets, and what is too much of it.
+
+    `room` is the money left in the budget that has least, None where none applies; `budget` says which that is.
+    `pin_room` is likewise what the keyed PIN's own terms leave. `too_fast` and `too_many` say in words what is
+    exceeded, '' where nothing is.
+    """
+
+    room: Micros | None = None
+    budget: str = ""
+    pin_room: Micros | None = None
+    too_fast: str = ""
+    too_many: str = ""
+
+
+UNBOUNDED = Standing()
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """All that is known about an attempt when the rules look at it: pure data, gathered before any rule runs.
 
@@ -125,6 +155,7 @@ class Facts:
     `limit` the narrowest that applies, `block` the first that matches, `grant` the first that reaches the
     price, rather one that needs no PIN, or else the first that would if it reached so high. `asks` says that such a
     number wants a PIN, `keyed` what came of asking for one (None: nobody was asked yet), `zone` is the tenant's time.
+    `strict` says that the tenant's strict profile holds, `standing` is what the ledger knows.
     """
 
     attempt: Attempt
@@ -137,6 +168,18 @@ class Facts:
     asks: bool = False
     keyed: Keyed | None = None
     zone: tzinfo = UTC
+    strict: bool = False
+    standing: Standing = UNBOUNDED
+
+    @property
+    def payer(self) -> Payer:
+        """Return who pays for the call."""
+        attempt, number = self.attempt, self.number
+        pin = "" if self.keyed is None or self.keyed.pin is None else self.keyed.pin.name
+        if isinstance(number, BadNumber):
+            return Payer(attempt.tenant, attempt.account, pin, attempt.trunk, NO_REGION, domestic=False)
+        domestic = number.stays_home or number.kind is Kind.SERVICE
+        return Payer(attempt.tenant, attempt.account, pin, attempt.trunk, number.region or NO_REGION, domestic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +212,7 @@ class Snapshot:
     """What operators have set, at one moment: immutable, swapped whole when an edit is committed.
 
     `decks` maps a deck's name to its table of rates; a deck that is configured but holds no rates is absent. `pins` are
-    those not revoked; `schemes` say by tenant how its PINs are sealed.
+    those not revoked; `schemes` say by tenant how its PINs are sealed. `budgets` are those that operators have set.
     """
 
     decks: Mapping[str, Deck]
@@ -179,3 +222,4 @@ class Snapshot:
     pins: tuple[Pin, ...] = ()
     schemes: Mapping[str, Scheme] = field(default_factory=dict)
     unlocks: tuple[Unlock, ...] = ()
+    budgets: tuple[Budget, ...] = ()

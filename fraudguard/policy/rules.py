@@ -10,7 +10,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TypeAlias
 
+from fraudguard.money import Micros
 from fraudguard.numbering.number import BadNumber, Kind, Number
+from fraudguard.policy.lease import LeaseTerms, first_lease
 from fraudguard.policy.pin import Terms
 from fraudguard.policy.reasons import Outcome, Reason
 from fraudguard.policy.records import Facts, Grant, Verdict
@@ -50,6 +52,21 @@ def over_limit(facts: Facts) -> Outcome | None:
     if facts.rate is None or facts.rate.dearest <= facts.limit.per_minute:
         return None
     return None if facts.grant is not None and reaches(facts.grant, facts.rate) else Outcome.NOWHERE
+
+
+def too_fast(facts: Facts) -> Outcome | None:
+    """Too many attempts in a time: of an account, a tenant, a source, to one number, to new countries."""
+    return Outcome.NOWHERE if facts.standing.too_fast else None
+
+
+def too_many(facts: Facts) -> Outcome | None:
+    """Too many calls at once."""
+    return Outcome.NOWHERE if facts.standing.too_many else None
+
+
+def over_budget(facts: Facts) -> Outcome | None:
+    """What is left of a budget does not pay for the shortest call."""
+    return None if _pays(facts, facts.standing.room) else Outcome.NOWHERE
 
 
 def pin_forwarded(facts: Facts) -> Outcome | None:
@@ -99,8 +116,11 @@ def pin_price(facts: Facts) -> Outcome | None:
 
 
 def pin_money(facts: Facts) -> Outcome | None:
-    """What the PIN may spend in a day does not pay for another call."""
-    return Outcome.NOWHERE if _paid_seconds(facts) == 0 else None
+    """What the PIN may spend in a day does not pay for another call, or nobody knows what that would cost."""
+    terms = _terms(facts)
+    if terms is not None and terms.per_day is not None and facts.rate is None:
+        return Outcome.NOWHERE
+    return None if _pays(facts, facts.standing.pin_room) else Outcome.NOWHERE
 
 
 def ok(_: Facts) -> Outcome | None:
@@ -119,7 +139,10 @@ ORDER: tuple[tuple[Reason, Rule], ...] = (
     (Reason.BLOCKED, blocked),
     (Reason.NO_RATE, no_rate),
     (Reason.OVER_LIMIT, over_limit),
-    # too_fast, too_many, over_budget: what the ledger knows is asked here, when the price is known to be bearable
+    # What the ledger knows is asked when the price is known to be bearable.
+    (Reason.TOO_FAST, too_fast),
+    (Reason.TOO_MANY, too_many),
+    (Reason.OVER_BUDGET, over_budget),
     # The caller is asked last, so that nobody keys a PIN for a call that would be refused anyway.
     (Reason.PIN_FORWARDED, pin_forwarded),
     (Reason.PIN_REQUIRED, pin_required),
@@ -140,11 +163,11 @@ ORDER: tuple[tuple[Reason, Rule], ...] = (
 def decide(
     facts: Facts,
     call: str,
-    lease_seconds: int,
+    terms: LeaseTerms,
     shadow: frozenset[Reason] = frozenset(),
     order: tuple[tuple[Reason, Rule], ...] = ORDER,
 ) -> Verdict:
-    """Ask the rules in `order`. `call` names the verdict; `lease_seconds` is the longest an allowed call may live.
+    """Ask the rules in `order`. `call` names the verdict; `terms` say how long an allowed call may live at first.
 
     A refusal by a rule in `shadow` is noted in the verdict and changes nothing for the caller.
     """
@@ -156,9 +179,15 @@ def decide(
         if outcome is Outcome.NOWHERE and reason in shadow:
             simulated += (reason,)
             continue
-        lease = _lease(facts, lease_seconds) if outcome is Outcome.ALLOW and reason is not Reason.EMERGENCY else None
+        lease = _lease(facts, terms, shadow) if outcome is Outcome.ALLOW and reason is not Reason.EMERGENCY else None
         return Verdict(call, outcome, reason, facts, lease, simulated)
     return Verdict(call, Outcome.NOWHERE, Reason.UNDECIDED, facts, None, simulated)
+
+
+_REASONS = [reason for reason, _ in ORDER]
+
+AFTER_SPEED: frozenset[Reason] = frozenset(_REASONS[_REASONS.index(Reason.TOO_MANY) + 1 :])
+"""The reasons of verdicts on attempts that were neither too fast nor too many: those are what is counted."""
 
 
 def reaches(grant: Grant, rate: Rate) -> bool:
@@ -170,19 +199,17 @@ def _refusal(facts: Facts) -> Reason | None:
     return None if facts.keyed is None else facts.keyed.refusal
 
 
-def _lease(facts: Facts, longest: int) -> int:
-    paid = _paid_seconds(facts)
-    return longest if paid is None else min(longest, paid)
+def _pays(facts: Facts, room: Micros | None) -> bool:
+    """Say whether money pays for a call; for one without a price it does."""
+    return room is None or facts.rate is None or affordable_seconds(facts.rate, room) > 0
 
 
-def _paid_seconds(facts: Facts) -> int | None:
-    """Return for how long the PIN's money of the day lasts; None where that is not limited."""
-    terms = _terms(facts)
-    if terms is None or terms.per_day is None:
-        return None
-    assert facts.keyed is not None  # or there would be no terms
-    left = terms.per_day - facts.keyed.spent
-    return 0 if facts.rate is None else affordable_seconds(facts.rate, left)
+def _lease(facts: Facts, terms: LeaseTerms, shadow: frozenset[Reason]) -> int:
+    standing = facts.standing
+    rooms = [standing.pin_room]
+    if Reason.OVER_BUDGET not in shadow:
+        rooms.append(standing.room)
+    return first_lease(terms, facts.rate, min((room for room in rooms if room is not None), default=None))
 
 
 def _terms(facts: Facts) -> Terms | None:

@@ -18,8 +18,10 @@ class Ruling:
 
     `number`, `region`, `kind` are None where the dialled digits are no number (`bad_number` says why not);
     `prefix`, `destination`, `per_minute` and `connect_fee` where there is no rate. `limit_scope` is 'global',
-    'tenant' or 'account'. `pin_id` and `pin` (a name) are of the PIN that was keyed, also one that did not help;
-    `pin_tries` is how often something was keyed, None where nobody was asked.
+    'tenant', 'account', or 'strict' where the strict profile's own limit held. `pin_id` and `pin` (a name) are of the
+    PIN that was keyed, also one that did not help; `pin_tries` is how often something was keyed, None where nobody was
+    asked. `strict` says that the tenant's strict profile held. `budget` is the one that had least left, and `room` how
+    much; '' and None where none applied. `pressed` says in words what was too fast or too many, '' for nothing.
     """
 
     call: str
@@ -51,6 +53,10 @@ class Ruling:
     reason: Reason
     lease_seconds: int | None
     simulated: tuple[Reason, ...]
+    strict: bool
+    budget: str
+    room: Micros | None
+    pressed: str
 
 
 def flatten(verdict: Verdict) -> Ruling:
@@ -58,7 +64,7 @@ def flatten(verdict: Verdict) -> Ruling:
     facts = verdict.facts
     attempt, number, rate, grant, block = facts.attempt, facts.number, facts.rate, facts.grant, facts.block
     known = None if isinstance(number, BadNumber) else number
-    pin, keyed = verdict.pin, facts.keyed
+    pin, keyed, standing = verdict.pin, facts.keyed, facts.standing
     return Ruling(
         call=verdict.call,
         at=attempt.at,
@@ -79,7 +85,7 @@ def flatten(verdict: Verdict) -> Ruling:
         per_minute=rate.per_minute if rate else None,
         connect_fee=rate.connect_fee if rate else None,
         limit=facts.limit.per_minute,
-        limit_scope=facts.limit.scope.level,
+        limit_scope=facts.limit.level,
         grant_id=grant.id if grant else None,
         block_id=block.id if block else None,
         pin_id=pin.id if pin else None,
@@ -89,6 +95,10 @@ def flatten(verdict: Verdict) -> Ruling:
         reason=verdict.reason,
         lease_seconds=verdict.lease_seconds,
         simulated=verdict.simulated,
+        strict=facts.strict,
+        budget=standing.budget,
+        room=standing.room,
+        pressed="; ".join(filter(None, (standing.too_fast, standing.too_many))),
     )
 
 
@@ -112,6 +122,9 @@ def as_json(ruling: Ruling, currency: str) -> dict[str, Any]:
         "currency": currency,
         "limit": money(ruling.limit),
         "limit_scope": ruling.limit_scope,
+        "strict": ruling.strict,
+        "budget": ruling.budget or None,
+        "room": money(ruling.room),
         "lease_seconds": ruling.lease_seconds,
         "pin_required": ruling.pin_tries is not None or ruling.reason in _PIN_REFUSALS,
         "simulated": bool(ruling.simulated),
@@ -139,7 +152,9 @@ def explain(ruling: Ruling, currency: str) -> list[str]:
     for reasons, tell in _STEPS:
         if ruling.reason in (Reason.EMERGENCY, Reason.BAD_NUMBER):
             break
-        steps.append(tell(ruling, currency))
+        step = tell(ruling, currency)
+        if step:
+            steps.append(step)
         steps += (
             f"shadow: {reason} would have refused this call, but only simulates"
             for reason in ruling.simulated
@@ -147,7 +162,7 @@ def explain(ruling: Ruling, currency: str) -> list[str]:
         )
         if ruling.reason in reasons:
             break
-    lease = "" if ruling.lease_seconds is None else f", for at most {ruling.lease_seconds} s"
+    lease = "" if ruling.lease_seconds is None else f", with a lease of {ruling.lease_seconds} s"
     steps.append(f"verdict: {ruling.outcome} ({ruling.reason}){lease}")
     return steps
 
@@ -178,6 +193,10 @@ def _rate_step(ruling: Ruling, currency: str) -> str:
     return f"{priced}: {format_amount(ruling.per_minute)} {currency} a minute{fee}"
 
 
+def _strict_step(ruling: Ruling, _: str) -> str:
+    return "strict: the strict profile holds at this time (nights, weekends, holidays)" if ruling.strict else ""
+
+
 def _limit_step(ruling: Ruling, currency: str) -> str:
     limit = f"limit: {format_amount(ruling.limit)} {currency} ({_limit_scope(ruling)})"
     if ruling.per_minute is None or ruling.connect_fee is None:
@@ -192,12 +211,25 @@ def _limit_step(ruling: Ruling, currency: str) -> str:
 
 
 def _limit_scope(ruling: Ruling) -> str:
-    names = {"tenant": f"tenant {ruling.tenant}", "account": _account(ruling)}
+    names = {"tenant": f"tenant {ruling.tenant}", "account": _account(ruling), "strict": "at strict times"}
     return names.get(ruling.limit_scope, "global")
 
 
 def _account(ruling: Ruling) -> str:
     return f"account {ruling.account} of tenant {ruling.tenant}"
+
+
+def _speed_step(ruling: Ruling, _: str) -> str:
+    return f"speed: {ruling.pressed}" if ruling.pressed else ""
+
+
+def _budget_step(ruling: Ruling, currency: str) -> str:
+    if ruling.room is None:
+        return "budget: none applies"
+    left = f"{format_amount(ruling.room)} {currency}"
+    if ruling.reason is Reason.OVER_BUDGET or Reason.OVER_BUDGET in ruling.simulated:
+        return f"budget: {ruling.budget} has {left} left, which does not pay for this call"
+    return f"budget: {ruling.budget} has least left, {left}"
 
 
 def _pin_step(ruling: Ruling, _: str) -> str:
@@ -239,7 +271,12 @@ _PIN_REFUSALS: Final = {
 _STEPS: Final = (
     ((Reason.BLOCKED,), _block_step),
     ((Reason.NO_RATE,), _rate_step),
+    ((), _strict_step),  # no rule: what the following are held to
     ((Reason.OVER_LIMIT,), _limit_step),
+    ((Reason.TOO_FAST, Reason.TOO_MANY), _speed_step),
+    ((Reason.OVER_BUDGET,), _budget_step),
     (tuple(_PIN_REFUSALS), _pin_step),
 )
-"""The rules of policy.rules.ORDER that have something to tell, in that order (a test holds the two together)."""
+"""The rules of policy.rules.ORDER that have something to tell, in that order (a test holds the two together). What has
+nothing to tell says ''.
+"""

@@ -48,19 +48,23 @@ def cost(rate: Rate, seconds: int) -> Micros:
 LONGEST_SECONDS = 86_400
 """What is affordable without end is affordable for a day."""
 
+SLACK_SECONDS = 2
+"""How much later than Asterisk's end of a call its carrier may see it: the way there, and the second that was begun."""
+
 
 def affordable_seconds(rate: Rate, money: Micros) -> int:
     """Return for how long an answered call may last without costing more than `money`; 0 when not even its beginning
     is paid for.
 
-    Where money ends it, that is a second before the increment does: the carrier's clock may see the end a little
-    later than Asterisk's, and would bill another increment.
+    Where money ends it, that is SLACK_SECONDS before the increment does.
     """
     left = money - rate.connect_fee
-    if left < 0 or cost(rate, 1) > money:
+    if rate.per_minute == 0 and rate.connect_fee == 0:
+        return LONGEST_SECONDS  # however much was overspent
+    if left < 0 or cost(rate, 1 + SLACK_SECONDS) > money:
         return 0
     if rate.per_minute == 0:
         return LONGEST_SECONDS
     increment = rate.increment_seconds
     paid = left * 60 // rate.per_minute // increment * increment
-    return min(max(1, paid - 1), LONGEST_SECONDS)
+    return min(paid - SLACK_SECONDS, LONGEST_SECONDS)

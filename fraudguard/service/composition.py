@@ -28,7 +28,7 @@ from fraudguard.alerts.build import build_channels
 from fraudguard.alerts.outbox import Outbox
 from fraudguard.alerts.routes import build_routes
 from fraudguard.alerts.text import render
-from fraudguard.clock import Clock
+from fraudguard.clock import Clock, SteadyClock
 from fraudguard.config import Settings
 from fraudguard.guard import Guard
 from fraudguard.house import House, build_house, refuse_other_currency
@@ -70,12 +70,13 @@ class Service:
 
 
 @asynccontextmanager
-async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
+async def running(settings: Settings, machine: Clock) -> AsyncIterator[Service]:
     """Run the service for as long as the context lasts.
 
     Raises ConfigError, StoreError (the database, or another service that owns it) or UnreachableError (a port).
     """
     house = build_house(settings)
+    clock = SteadyClock(machine)
     async with AsyncExitStack() as stack:
         stack.enter_context(sole_owner(settings.database))
         migrated = await migrate_database(settings.database, clock.now())
@@ -95,16 +96,32 @@ async def running(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
 
         outbox = await stack.enter_async_context(_delivering(settings, clock, writer, reader))
         follow = following(
-            settings, clock, house, policy.price, writer=writer, reader=reader, meter=meter, wake_outbox=outbox.wake
+            settings,
+            clock,
+            house,
+            policy.price,
+            policy.current,
+            writer=writer,
+            reader=reader,
+            meter=meter,
+            wake_outbox=outbox.wake,
         )
         followed = await stack.enter_async_context(follow)
-        verdicts = VerdictLog(writer, committed=followed.desk.committed)
+        policy.tell(followed.reconsider)
+        verdicts = VerdictLog(writer, committed=followed.desk.committed, dropped=followed.desk.dropped)
         stack.push_async_callback(verdicts.close)
         asking = pin_asking(
-            settings, clock, house, policy.current, writer=writer, reader=reader, alert=followed.desk.alert
+            settings,
+            clock,
+            house,
+            policy.current,
+            writer=writer,
+            reader=reader,
+            alert=followed.desk.alert,
+            standing=followed.ledger.standing,
         )
         asker = await stack.enter_async_context(asking)
-        guard = Guard(house, policy.current, meter.measuring(verdicts), asker)
+        guard = Guard(house, policy.current, meter.measuring(verdicts), asker, followed.ledger)
 
         server = await stack.enter_async_context(_answering(settings, clock, house, guard))
         pruning = prune_hourly(writer, settings.retention, clock, pruned=_tell_pruned, failed=meter.store.failed)
@@ -166,6 +183,12 @@ class _Policy:
         self._house = house
         self._meter = meter
         self._index = PolicyIndex(Snapshot(decks={}))
+        self._swapped: Callable[[], None] = lambda: None
+
+    def tell(self, swapped: Callable[[], None]) -> None:
+        """Tell of every new index from now on."""
+        self._swapped = swapped
+        swapped()  # of what was edited while nobody was told
 
     def current(self) -> PolicyIndex:
         return self._index
@@ -178,12 +201,14 @@ class _Policy:
     def swap(self, snapshot: Snapshot) -> None:
         self._index = PolicyIndex(snapshot)
         self._meter.store.swapped()
+        self._swapped()
         log.info(
             "snapshot",
             decks={name: len(deck.rates) for name, deck in snapshot.decks.items()},
             limits=len(snapshot.limits),
             grants=len(snapshot.grants),
             blocks=len(snapshot.blocks),
+            budgets=len(snapshot.budgets),
             people=len({(pin.tenant, pin.name) for pin in snapshot.pins}),  # with a PIN; under that name it is redacted
         )
 

@@ -1,33 +1,54 @@
 """Where everything that is noticed arrives, and is handed on: to the ledger, the store, the outbox and the meter.
 
-verdict log ──> Desk.committed ──> ledger, sources, outbox
+verdict log ──> Desk.committed, .dropped ──> ledger, sources, outbox
 followers ────> Desk.changed, .alert, .sighted ──> calls, sources, alerts
-every second ─> ledger.settle
+calls stored ─> Desk.stored ──> ledger ──> followers: Asterisk is told of longer leases
+now and then ─> Desk.renew, .settle, .reconsider ──> ledger ──> calls, alerts, followers
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import structlog
 
-from fraudguard.clock import Millis
+from fraudguard.clock import Clock, Millis
 from fraudguard.detect.sources import Sighting, SightingKind, SourceWatch
-from fraudguard.ledger import Changes, Ledger, State
+from fraudguard.ledger import Call, Changes, Ledger, Leg, State
 from fraudguard.metrics.meter import Meter
-from fraudguard.policy import Verdict
+from fraudguard.policy import PolicyIndex, Verdict
 from fraudguard.policy.alert import AlertKind, NewAlert
 from fraudguard.policy.index import without_port
 from fraudguard.store.alerts import AlertKeeper
 from fraudguard.store.keepers import CallKeeper, SourceKeeper
 
+TOLD_MILLIS = 2_000
+"""By how much the clock must have been set for a person to be told."""
+
 log = structlog.get_logger()
+
+
+class Orders(Protocol):
+    """Who can tell an Asterisk what to do: its follower."""
+
+    def hang_up(self, leg: Leg) -> None:
+        """End a leg, now. Never blocks."""
+        ...
+
+    def tell_end(self, leg: Leg) -> None:
+        """Tell when to end a leg, as the ledger has it. Never blocks."""
+        ...
+
+    def warn(self, channel: str) -> None:
+        """Let whoever is on a channel hear that the call is about to end. Never blocks."""
+        ...
 
 
 class Desk:
     """Takes what the verdict log and the followers tell (ami.follower.Listener). Nothing here waits.
 
-    `watch` says what is odd about a sighting; with `follows` verdicts are admitted to the ledger.
+    `watch` says what is odd about a sighting; `orders` are those who can be told, by Asterisk.
     """
 
     def __init__(
@@ -39,7 +60,8 @@ class Desk:
         alerts: AlertKeeper,
         *,
         meter: Meter,
-        follows: bool,
+        clock: Clock,
+        orders: Mapping[str, Orders],
         wake_outbox: Callable[[], None],
     ) -> None:
         self._ledger = ledger
@@ -48,22 +70,66 @@ class Desk:
         self._sources = sources
         self._alerts = alerts
         self._meter = meter
-        self._follows = follows
+        self._clock = clock
+        self._orders = orders
         self._wake_outbox = wake_outbox
         self._store_failing = False
 
     def committed(self, verdict: Verdict) -> None:
         """A verdict is stored and about to be given."""
         attempt = verdict.facts.attempt
-        if self._follows and verdict.allowed:
+        if verdict.allowed:
             self._ledger.admit(verdict)  # before anything that may fail: an allowed call is hung up if it is not known
-        elif not verdict.allowed:
+        else:
             self._wake_outbox()  # its alert was stored with it
         self._meter.committed(verdict)
         address = without_port(attempt.source)
         if address:
             kind = SightingKind.CALLED
             self.sighted(Sighting(attempt.at, attempt.asterisk, attempt.account, address, kind))
+
+    def dropped(self, verdict: Verdict) -> None:
+        """A verdict is not given: it could not be stored, or nobody waits for it any more."""
+        self._ledger.drop(verdict.call)
+
+    def stored(self, calls: Sequence[Call]) -> None:
+        """Calls are on disk: money returns, and Asterisk may let them live longer."""
+        self._order(Changes(tell_end=self._ledger.stored(calls, self._clock.now())))
+
+    def renew(self) -> None:
+        """Renew the leases that end soon; Asterisk is told when they are stored."""
+        changes = self._ledger.renew(self._clock.now())
+        self._meter.renewed += len(changes.calls)
+        self._order(changes)
+        self._calls.keep(changes.calls)
+
+    def reconsider(self, policy: PolicyIndex) -> None:
+        """Operators have changed their minds: end the calls that would not be allowed any more, or shorten them."""
+        changes = self._ledger.reconsider(policy, self._clock.now())
+        self._order(changes)
+        self.changed(changes)
+
+    def clock_set(self, delta: Millis) -> None:
+        """The machine's clock was set, by so much."""
+        changes = self._ledger.shift(delta)
+        self._order(changes)
+        self.changed(changes)
+        if abs(delta) >= TOLD_MILLIS:
+            kind = AlertKind.CLOCK_STEPPED
+            details = {"seconds": f"{delta / 1000:+.1f}"}
+            self.alert(NewAlert(kind, self._clock.now(), fold=kind, reason=kind, details=details))
+
+    def _order(self, changes: Changes) -> None:
+        """Have done what changes want done, by whoever follows the Asterisk."""
+        for leg in changes.hang_up:
+            if leg.asterisk in self._orders:
+                self._orders[leg.asterisk].hang_up(leg)
+        for leg in changes.tell_end:
+            if leg.asterisk in self._orders:
+                self._orders[leg.asterisk].tell_end(leg)
+        for asterisk, channel in changes.warn:
+            if asterisk in self._orders and channel:
+                self._orders[asterisk].warn(channel)
 
     def changed(self, changes: Changes) -> None:
         """Calls changed."""

@@ -12,20 +12,19 @@ import structlog
 
 from fraudguard.asking.asker import SLOTS, PinAsker
 from fraudguard.asking.verifier import PinVerifier
-from fraudguard.clock import Clock, Millis
+from fraudguard.clock import Clock
 from fraudguard.config import Settings
 from fraudguard.errors import ConfigError
 from fraudguard.house import House
-from fraudguard.money import Micros
 from fraudguard.pepper import open_vault
 from fraudguard.pins.guessing import Failure
 from fraudguard.pins.vault import Vault
-from fraudguard.policy import PolicyIndex
+from fraudguard.policy import Facts, PolicyIndex
 from fraudguard.policy.alert import AlertKind, NewAlert
 from fraudguard.policy.pin import Scheme
+from fraudguard.policy.records import Standing
 from fraudguard.store import Reader, Writer
 from fraudguard.store.guesses import forget_failure, note_failure, stored_guesses, use_step
-from fraudguard.store.pin_usage import spent
 
 TELL_SECONDS: Final = 60.0
 """How often it is told that no PIN can be looked at, however many callers would have been asked."""
@@ -43,8 +42,9 @@ async def pin_asking(
     writer: Writer,
     reader: Reader,
     alert: Callable[[NewAlert], None],
+    standing: Callable[[Facts], Standing],
 ) -> AsyncIterator[PinAsker]:
-    """Ask for PINs for as long as the context lasts. Raises StoreError.
+    """Ask for PINs for as long as the context lasts; `standing` says what the ledger knows. Raises StoreError.
 
     Without the pepper that PINs were sealed with, calls that want one go nowhere, and a person is told. No other call
     is the worse for it.
@@ -67,8 +67,9 @@ async def pin_asking(
         verifier.ready(tenant)  # now, not when the first caller waits
     try:
         places = settings.agi.sessions // 2  # the other half is for verdicts
-        kept = _Kept(writer, reader)
-        yield PinAsker(house, policy, verifier, kept, guesses, clock, alert=alert, places=places)
+        yield PinAsker(
+            house, policy, verifier, _Kept(writer), guesses, clock, alert=alert, places=places, standing=standing
+        )
     finally:
         verifier.close()
 
@@ -88,17 +89,13 @@ class Vaults:
 
 
 class _Kept:
-    """What is kept of guesses and money (asker.Records), in the database."""
+    """What is kept of guesses (asker.Records), in the database."""
 
-    def __init__(self, writer: Writer, reader: Reader) -> None:
+    def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._reader = reader
 
     async def note(self, failure: Failure) -> int:
         return await note_failure(self._writer, failure)
 
     async def forget(self, failure_id: int) -> None:
         await forget_failure(self._writer, failure_id)
-
-    async def spent(self, pin_id: int, since: Millis) -> Micros:
-        return await self._reader.read(partial(spent, pin_id=pin_id, since=since))

@@ -20,7 +20,7 @@ def calls(ledger: Ledger, clock: Clock) -> Calls:
     """Count the live calls, and what they have cost so far."""
     live = ledger.live()
     up = sum(call.state is State.UP for call in live)
-    return Calls(ringing=len(live) - up, up=up, cost=ledger.live_cost(clock.now()))
+    return Calls(ringing=len(live) - up, up=up, cost=ledger.live_cost(clock.now()), set_aside=ledger.treasury.set_aside)
 
 
 def deliveries(outbox: Outbox) -> Deliveries:

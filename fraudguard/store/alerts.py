@@ -98,7 +98,7 @@ class AlertKeeper(Keeper[_Entry]):
         self,
         writer: Writer,
         *,
-        stored: Callable[[], None] = lambda: None,
+        stored: Callable[[Sequence[_Entry]], None] = lambda _: None,
         failed: Callable[[Exception], None] = lambda _: None,
         pending_limit: int = KEPT_LIMIT,
     ) -> None:

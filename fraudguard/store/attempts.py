@@ -51,6 +51,7 @@ EVERYTHING = Filter()
 
 # A ruling's fields are the table's columns, but for the limit: LIMIT is a word of SQL.
 _FIELDS = tuple(field.name for field in fields(Ruling))
+_FLAGS = tuple(field.name for field in fields(Ruling) if field.type == "bool")
 _COLUMNS = ", ".join("highest" if name == "limit" else name for name in _FIELDS)
 
 
@@ -64,6 +65,15 @@ def list_attempts(
         (*parameters, limit),
     )
     return tuple(map(_ruling, rows))
+
+
+def find_attempt(connection: sqlite3.Connection, call: str) -> Ruling | None:
+    """Return the attempt with a verdict of that id, None if there is none. Those of today are found at once."""
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM attempts WHERE call = ? ORDER BY id DESC LIMIT 1",  # noqa: S608  own names
+        (call,),
+    ).fetchone()
+    return None if row is None else _ruling(row)
 
 
 def list_refusals(
@@ -94,5 +104,6 @@ def _ruling(row: tuple[Any, ...]) -> Ruling:
     columns = dict(zip(_FIELDS, row, strict=True))
     columns["outcome"] = Outcome(columns["outcome"])
     columns["reason"] = Reason(columns["reason"])
+    columns |= {name: bool(columns[name]) for name in _FLAGS}
     columns["simulated"] = tuple(Reason(name) for name in columns["simulated"].split(",") if name)
     return Ruling(**columns)

@@ -19,8 +19,8 @@ def note_edit(
 ) -> None:
     """Write an edit down and raise its noun's revision, inside the edit's own transaction.
 
-    `noun` is 'limit', 'grant', 'block' or 'pin', or a deck's (see deck_noun). `tenant` and `about` are what an edit of
-    PINs is found by: the tenant, and the person's name.
+    `noun` is 'limit', 'grant', 'block', 'pin' or 'budget', or a deck's (see deck_noun). `tenant` and `about` are what
+    an edit of PINs is found by: the tenant, and the person's name.
     """
     connection.execute(
         "INSERT INTO edits (at, author, noun, what, tenant, about) VALUES (?, ?, ?, ?, ?, ?)",

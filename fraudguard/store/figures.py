@@ -18,6 +18,7 @@ _TABLES: Final = {
     "deliveries": "since",
     "sources": "last_at",
     "edits": "at",
+    "spending": "until",
     "rates": None,
 }
 

@@ -38,6 +38,9 @@ SOURCES_LIMIT = 200_000
 """Sources kept at most, some 40 MB; beyond that those that only ever failed are dropped, the longest unseen first.
 Addresses can be forged: somebody who does so must not fill the disk."""
 
+SPENDING_DAYS = 62
+"""What was spent is kept for twice as long as any budget looks back."""
+
 _INCREMENTAL: Final = 2  # of PRAGMA auto_vacuum
 
 T = TypeVar("T")
@@ -55,6 +58,9 @@ _DROP: Final = {
     # Who did what to PINs is kept for good.
     "edits": "DELETE FROM edits WHERE id IN"
     " (SELECT id FROM edits WHERE at < :before AND noun <> 'pin' ORDER BY id LIMIT :rows)",
+    "spending": "DELETE FROM spending WHERE (until, tenant, account, pin, trunk, region, domestic) IN"
+    " (SELECT until, tenant, account, pin, trunk, region, domestic FROM spending WHERE until < :before"
+    " ORDER BY until LIMIT :rows)",
 }
 
 _DROP_FAILING: Final = (
@@ -84,6 +90,7 @@ async def prune(writer: Writer, keep: Retention, now: Millis, *, patient: bool =
         "alerts": keep.alerts_days,
         "sources": keep.sources_days,
         "edits": keep.attempts_days,  # they explain the verdicts
+        "spending": SPENDING_DAYS,
     }
     dropped = dict.fromkeys(_DROP, 0)
     for table, statement in _DROP.items():

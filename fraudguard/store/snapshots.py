@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Self
 
 from fraudguard.clock import Clock, Millis
+from fraudguard.policy.budget import Budget
 from fraudguard.policy.pin import Pin, Scheme, Unlock
 from fraudguard.policy.records import Block, Grant, Limit, Snapshot
 from fraudguard.rating import Deck
+from fraudguard.store.budgets import list_budgets
 from fraudguard.store.database import Closing, Reader, open_reader
 from fraudguard.store.edits import deck_noun, revisions
 from fraudguard.store.guesses import KEPT_MILLIS, list_unlocks
@@ -29,7 +31,7 @@ from fraudguard.store.rates import load_deck, next_activation
 POLL_SECONDS = 0.2
 """How often to look for edits: five looks within the second that operators are promised."""
 
-_POLICY_NOUNS = ("limit", "grant", "block", "pin")
+_POLICY_NOUNS = ("limit", "grant", "block", "pin", "budget")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class _Policies:
     pins: tuple[Pin, ...]
     schemes: Mapping[str, Scheme]
     unlocks: tuple[Unlock, ...]
+    budgets: tuple[Budget, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +141,7 @@ class SnapshotSource(Closing):
                 self._failed(error)
 
     async def _refresh_policies(self) -> bool:
-        """Load limits, grants, blocks and PINs if they were edited; say whether the snapshot is another now."""
+        """Load what policy is made of if it was edited; say whether the snapshot is another now."""
         version = await self._policy_reader.run(_data_version)
         if self._seen.get(self._policy_reader) == version:
             return False
@@ -156,6 +159,7 @@ class SnapshotSource(Closing):
             pins=loaded.pins,
             schemes=loaded.schemes,
             unlocks=loaded.unlocks,
+            budgets=loaded.budgets,
         )
         return True
 
@@ -194,6 +198,7 @@ def _load_policies(connection: sqlite3.Connection, known: _Policies | None, now:
         list_pins(connection),
         list_schemes(connection),
         list_unlocks(connection, now - KEPT_MILLIS),
+        list_budgets(connection),
     )
 
 

@@ -19,7 +19,7 @@ from fraudguard.numbering.number import BadNumber
 from fraudguard.policy.alert import AlertKind, severity_of
 from fraudguard.policy.index import without_port
 from fraudguard.policy.pin import Keyed
-from fraudguard.policy.reasons import QUIET, Outcome
+from fraudguard.policy.reasons import QUIET, Outcome, Reason
 from fraudguard.policy.records import Verdict
 from fraudguard.store.alerts import NO_DETAILS, SHARED_COLUMNS, store_alerts
 from fraudguard.store.database import Writer
@@ -42,8 +42,9 @@ Waiter: TypeAlias = tuple[asyncio.Future[Verdict], Verdict]
 # The columns that an alert takes over from its attempt stand together, so that they are one slice of the row.
 _BEFORE: Final = ("outcome", "at")
 _AFTER: Final = (
-    *("asterisk", "linkedid", "region", "kind", "bad_number", "deck", "prefix", "lease_seconds", "simulated"),
-    *("grant_id", "block_id", "minimum_seconds", "increment_seconds"),
+    *("asterisk", "linkedid", "uniqueid", "budget", "pressed"),
+    *("region", "kind", "bad_number", "deck", "prefix", "lease_seconds", "simulated"),
+    *("grant_id", "block_id", "minimum_seconds", "increment_seconds", "room", "strict"),
     *("pin_id", "pin", "pin_tries", "duress"),
 )
 _ATTEMPT_COLUMNS: Final = _BEFORE + SHARED_COLUMNS + _AFTER
@@ -52,6 +53,16 @@ _REASON: Final = len(_BEFORE)
 _PIN: Final = _ATTEMPT_COLUMNS.index("pin")
 _DURESS: Final = _ATTEMPT_COLUMNS.index("duress")
 
+# What an alert tells of the ledger, by its reason: the name of the detail, and the column that it is taken from.
+_DETAIL: Final = {
+    reason.value: (name, _ATTEMPT_COLUMNS.index(name))
+    for reason, name in (
+        (Reason.TOO_FAST, "pressed"),
+        (Reason.TOO_MANY, "pressed"),
+        (Reason.OVER_BUDGET, "budget"),
+    )
+}
+
 _NOBODY_ASKED: Final = (None, None, None, False)
 
 
@@ -59,7 +70,8 @@ class VerdictLog:
     """Records verdicts (guard.Recorder). Made inside a running event loop; ends with `close`.
 
     `committed` is told of each verdict that is stored and still waited for, before its caller is: whoever follows
-    the calls knows a verdict before Asterisk can act on it.
+    the calls knows a verdict before Asterisk can act on it. `dropped` is told of each that nobody will be given: it
+    could not be stored, or nobody waits for it any more.
     """
 
     def __init__(
@@ -67,11 +79,13 @@ class VerdictLog:
         writer: Writer,
         *,
         committed: Callable[[Verdict], None] = lambda _: None,
+        dropped: Callable[[Verdict], None] = lambda _: None,
         queue_limit: int = QUEUE_LIMIT,
         batch_limit: int = BATCH_LIMIT,
     ) -> None:
         self._writer = writer
         self._committed = committed
+        self._dropped = dropped
         self._queue_limit = queue_limit
         self._batch_limit = batch_limit
         self._rows: list[Row] = []
@@ -125,32 +139,36 @@ class VerdictLog:
         try:
             await self._writer.transaction(partial(store_batch, rows))
         except BaseException as error:
-            _fail(waiters, error, str(self._writer.path))
+            self._fail(waiters, error)
             if not isinstance(error, Exception):  # cancelled from outside: nobody may be left waiting
-                _fail(self._waiters, error, str(self._writer.path))
+                self._fail(self._waiters, error)
                 self._closed = True
                 raise
         else:
             for waiter, verdict in waiters:
-                if not waiter.done():  # its caller was cancelled
-                    self._tell(verdict)
+                if waiter.done():  # its caller was cancelled
+                    self._tell(self._dropped, verdict)
+                else:
+                    self._tell(self._committed, verdict)
                     waiter.set_result(verdict)
 
-    def _tell(self, verdict: Verdict) -> None:
+    def _fail(self, waiters: Sequence[Waiter], error: BaseException) -> None:
+        for waiter, verdict in waiters:
+            self._tell(self._dropped, verdict)
+            if not waiter.done():
+                # One exception each: a shared one would collect the traceback of every waiter.
+                what, fix = (error.what, error.fix) if isinstance(error, StoreError) else (repr(error), "")
+                waiter.set_exception(
+                    StoreError(f"the verdict is not stored: {what}", where=str(self._writer.path), fix=fix)
+                )
+                waiter.exception()  # known from now on: an emergency call did not wait for it
+
+    def _tell(self, listener: Callable[[Verdict], None], verdict: Verdict) -> None:
         try:
-            self._committed(verdict)
+            listener(verdict)
         except Exception as error:  # noqa: BLE001  whatever it is: who ends here answers no caller any more
-            message = f"verdict {verdict.call} is stored, but was not taken note of"
+            message = f"what became of verdict {verdict.call} was not taken note of"
             self._loop.call_exception_handler({"message": message, "exception": error})
-
-
-def _fail(waiters: Sequence[Waiter], error: BaseException, where: str) -> None:
-    for waiter, _ in waiters:
-        if not waiter.done():
-            # One exception each: a shared one would collect the traceback of every waiter.
-            what, fix = (error.what, error.fix) if isinstance(error, StoreError) else (repr(error), "")
-            waiter.set_exception(StoreError(f"the verdict is not stored: {what}", where=where, fix=fix))
-            waiter.exception()  # known from now on: an emergency call did not wait for it
 
 
 def attempt_row(verdict: Verdict) -> Row:
@@ -160,6 +178,7 @@ def attempt_row(verdict: Verdict) -> Row:
     number = facts.number
     rate = facts.rate
     limit = facts.limit
+    standing = facts.standing
     texts: tuple[str, ...] = (
         attempt.tenant,
         attempt.account,
@@ -168,6 +187,9 @@ def attempt_row(verdict: Verdict) -> Row:
         attempt.number,
         attempt.asterisk,
         attempt.linkedid,
+        attempt.uniqueid,
+        standing.budget,
+        standing.too_fast or standing.too_many,
     )
     together = "".join(texts)
     if len(together) > TEXT_LIMIT or not together.isprintable():
@@ -183,7 +205,7 @@ def attempt_row(verdict: Verdict) -> Row:
         None if rate is None else rate.per_minute,
         None if rate is None else rate.connect_fee,
         limit.per_minute,
-        limit.scope.level,
+        limit.level,
         verdict.call,
         *texts[5:],
         None if known is None else known.region,
@@ -197,6 +219,8 @@ def attempt_row(verdict: Verdict) -> Row:
         None if facts.block is None else facts.block.id,
         None if rate is None else rate.minimum_seconds,
         None if rate is None else rate.increment_seconds,
+        standing.room,
+        facts.strict,
         *(_NOBODY_ASKED if facts.keyed is None else _keyed_columns(facts.keyed)),
     )
 
@@ -223,7 +247,7 @@ def _alerts(rows: Sequence[Row]) -> list[Row]:
         for kind in _kinds(row):
             told = (kind, *row[_SHARED][1:])
             key = _fold_key(name, *told[:7])
-            first, last, tries, told = grouped.get(key, (at, at, 0, (*told, _details(name))))
+            first, last, tries, told = grouped.get(key, (at, at, 0, (*told, _details(kind, row))))
             grouped[key] = (min(first, at), max(last, at), tries + 1, told)
     return [
         (key, first, last, tries, told[0], severity_of(told[0]), *told)
@@ -239,8 +263,12 @@ def _kinds(row: Row) -> Iterator[str]:
         yield AlertKind.PIN_DURESS
 
 
-def _details(name: str | None) -> str:
-    return NO_DETAILS if name is None else json.dumps({"pin": name}, ensure_ascii=False)
+def _details(kind: str, row: Row) -> str:
+    details = {} if row[_PIN] is None else {"pin": row[_PIN]}
+    if kind in _DETAIL:
+        name, column = _DETAIL[kind]
+        details[name] = row[column]
+    return json.dumps(details, ensure_ascii=False) if details else NO_DETAILS
 
 
 def _fold_key(name: str | None, *shared: str | None) -> str:

@@ -68,7 +68,8 @@ async def test_the_verdict_is_one_command(ask):
     array = "FRAUDGUARD_VERDICT,FRAUDGUARD_REASON,FRAUDGUARD_NUMBER,FRAUDGUARD_LEASE,FRAUDGUARD_CALL"
     assert result.commands == [f'SET VARIABLE ARRAY({array}) "allow,ok,+442079460000,600,c0ffee"']
     assert (result.status, result.variables[names.VERDICT]) == ("SUCCESS", "allow")
-    assert decider.attempts == [Attempt("00442079460000", "carrier", "", DEFAULT_TENANT, "", NOON)]
+    channel = {"uniqueid": Channel().uniqueid}
+    assert decider.attempts == [Attempt("00442079460000", "carrier", "", DEFAULT_TENANT, "", NOON, **channel)]
     assert server.counters.unknown_keys == 1
 
 
@@ -81,10 +82,13 @@ async def test_every_argument_reaches_the_attempt(ask):
         "asterisk=pbx1",
         "tenant=acme",
         "account=204",
-        channel=Channel(account="not this one"),
+        channel=Channel(account="not this one", uniqueid="1767225600.7"),
     )
     assert decider.attempts == [
-        Attempt("+1900", "carrier", "204", "acme", "192.0.2.7:5060", NOON, "pbx1", "1767225600.1")
+        Attempt(
+            *("+1900", "carrier", "204", "acme", "192.0.2.7:5060", NOON, "pbx1", "1767225600.1"),
+            uniqueid="1767225600.7",
+        )
     ]
 
 

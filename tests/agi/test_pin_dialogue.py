@@ -436,9 +436,9 @@ async def test_the_end_of_the_service_is_no_verdict(stage, looking):
     assert there.memory.verdicts == []
 
 
-@pytest.mark.parametrize("what", ["note", "forget", "spent"])
+@pytest.mark.parametrize("what", ["note", "forget"])
 async def test_what_cannot_be_recorded_is_no_verdict(stage, what):
-    there = await stage(pin(per_day=10**6))
+    there = await stage(pin())
 
     async def broken(now):
         if now == what:

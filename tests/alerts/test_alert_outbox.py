@@ -220,7 +220,7 @@ async def test_one_that_hangs_does_not_keep_the_service_from_ending(start, monke
 async def test_the_keeper_stores_and_wakes(start):
     inbox = Inbox()
     made = await start(mail=inbox)
-    keeper = AlertKeeper(made.writer, stored=made.wake)
+    keeper = AlertKeeper(made.writer, stored=lambda _: made.wake())
     keeper.keep(NewAlert("ami_lost", SystemClock().now(), "pbx", details={"asterisk": "pbx"}))
     await until(lambda: inbox.got)
     await keeper.close()

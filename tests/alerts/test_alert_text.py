@@ -107,6 +107,14 @@ def test_a_message_sent_again_is_the_same_and_others_are_not():
         ({"kind": "pin_failures", "account": ""}, "attempts --refused"),
         ({"kind": "pin_locked_out"}, "pin locks"),
         ({"kind": "grant_expiring", "details": {"until": "soon"}}, "grant list"),
+        ({"kind": "too_fast"}, "attempts --refused --tenant acme --account 204"),
+        ({"kind": "too_many", "account": "-x"}, "calls --live --tenant acme --account=-x"),
+        ({"kind": "over_budget"}, "budget list --tenant acme --account 204"),
+        ({"kind": "over_budget", "account": "a\ufffd"}, "budget list"),
+        ({"kind": "call_cut"}, "explain c0ffee"),
+        ({"kind": "call_cut", "call": "-c0ffee"}, "explain -- -c0ffee"),
+        ({"kind": "call_cut", "call": ""}, "calls"),
+        ({"kind": "call_cut", "call": "a\ufffd"}, "calls"),
     ],
 )
 def test_the_way_out_fits_the_kind_and_the_texts(changes, command):
@@ -175,6 +183,123 @@ def test_nothing_that_would_be_noticed_is_proposed_under_duress():
     ]
 
 
+SPENDING = {
+    "budget": "account 204 of tenant acme, per day",
+    "amount": "20.00",
+    "spent": "16.40",
+    "set_aside": "2.50",
+    "live_calls": "2",
+    "lasts_minutes": "14",
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "headline"),
+    [
+        ("budget_half", "half of a budget is spent"),
+        ("budget_low", "four fifths of a budget are spent"),
+        ("budget_spent", "a budget is spent"),
+    ],
+)
+def test_a_budget_that_comes_to_its_end_is_told_with_who_spends_it(kind, headline):
+    low = alert(kind=kind, dialled="", number="+88216000", details=SPENDING, reason=kind, call="")
+    told = message(told=low)
+    assert told.subject == (
+        f"[fraudguard] warning: {headline}: account 204 of tenant acme, per day, 16.40 of 20.00 USD"
+    )
+    lines = {name: value.strip() for name, _, value in (line.partition(":") for line in told.text.splitlines())}
+    for name, value in {
+        "Dearest live call": "+88216000",
+        "Source address": "198.51.100.7:5060",
+        "Price": "3.50 USD a minute and 4.00 USD per call",
+        "Spent": "16.40 USD",
+        "Set aside": "2.50 USD",
+        "Live calls": "2",
+        "Minutes that the rest lasts": "14",
+    }.items():
+        assert lines[name] == value, name
+    assert commands(ways_to_allow(low)) == ["budget list", "calls --live"]
+    assert "block add --tenant acme --account 204" in commands(ways_to_stop(low))
+    assert told.document["details"] == SPENDING
+
+
+def test_a_budget_by_which_nobody_calls_any_more_is_told_all_the_same():
+    nobody = {"account": "", "source": "", "trunk": "", "dialled": "", "number": None, "destination": None, "call": ""}
+    spent = alert(kind="budget_spent", **nobody, per_minute=None, connect_fee=None, details=SPENDING)
+    assert "Dearest live call" not in message(told=spent).text
+    assert ways_to_stop(spent) == ()
+    assert "a budget is spent: unknown, ? of ? USD" in message(told=replace(spent, details={})).subject
+
+
+@pytest.mark.parametrize(
+    ("cut", "words"),
+    [
+        ("blocked", "a block refuses such calls now"),
+        ("pin revoked", "the PIN that it went by was revoked"),
+        ("second leg", "a second call by one verdict, and no money for both"),
+        ("link", "its lease ended, and Asterisk could not be told of another"),
+        ("call_seconds", "it lived as long as any call may (policy.call_seconds)"),
+        ("pin", "its PIN's money of the day is spent"),
+        ("tenant acme, per month", "no money left: tenant acme, per month"),
+    ],
+)
+def test_why_a_call_was_ended_is_said_in_words(cut, words):
+    details = {"asterisk": "pbx1", "channel": "PJSIP/carrier-0000002a", "cut": cut, "seconds": "178", "lease": "178"}
+    told = message(told=alert(kind="call_cut", details=details))
+    assert f"Why it was ended: {words}" in told.text.splitlines()
+    assert told.subject == (
+        "[fraudguard] warning: a call was ended: account 204 of acme, +88216000, Networks, 3.50 USD a minute"
+    )
+    assert told.document["details"] == details
+
+
+@pytest.mark.parametrize(
+    ("kind", "headline", "details", "line"),
+    [
+        (
+            "too_fast",
+            "refused, too many attempts",
+            {"pressed": "20 attempts of account 204 of tenant acme within 60 s"},
+            "What was exceeded: 20 attempts of account 204 of tenant acme within 60 s",
+        ),
+        (
+            "too_many",
+            "refused, too many calls at once",
+            {"pressed": "5 calls of account 204 of tenant acme that are not domestic at once"},
+            "What was exceeded: 5 calls of account 204 of tenant acme that are not domestic at once",
+        ),
+        (
+            "over_budget",
+            "refused, no money left in a budget",
+            {"budget": "tenant acme, per day"},
+            "Budget:         tenant acme, per day",
+        ),
+    ],
+)
+def test_what_the_ledger_refused_says_what_was_too_much(kind, headline, details, line):
+    told = message(told=alert(kind=kind, reason=kind, details=details))
+    assert headline in told.subject
+    assert line in told.text.splitlines()
+
+
+def test_a_clock_that_was_set_is_no_ones_fault():
+    nobody = {"tenant": "", "account": "", "source": "", "trunk": "", "dialled": "", "number": None, "call": ""}
+    stepped = alert(
+        kind="clock_stepped",
+        **nobody,
+        destination=None,
+        per_minute=None,
+        connect_fee=None,
+        highest=None,
+        limit_scope=None,
+        details={"seconds": "-3600.0"},
+    )
+    told = message(told=stepped)
+    assert told.subject == "[fraudguard] warning: the machine's clock was set"
+    assert any(line.startswith("Seconds:") and line.endswith(" -3600.0") for line in told.text.splitlines())
+    assert ("slewed" in told.text, told.document["allow"], told.document["stop"]) == (True, [], [])
+
+
 EXPIRING = {
     "grant": "7",
     "until": "2027-01-20T08:00:00+00:00",
@@ -238,6 +363,7 @@ HOSTILE = st.text(
 
 HOSTILE_KINDS = ["over_limit", "bad_number", "blocked", "unguarded_call", "pin_forwarded", "pin_required", "pin_region"]
 HOSTILE_KINDS += ["pin_failures", "pin_locked_out", "pin_duress", "grant_expiring"]
+HOSTILE_KINDS += ["too_fast", "too_many", "over_budget", "budget_low", "call_cut", "clock_stepped"]
 
 
 @given(HOSTILE, HOSTILE, HOSTILE, HOSTILE, st.sampled_from(HOSTILE_KINDS))
@@ -249,7 +375,7 @@ def test_hostile_texts_stay_one_line_and_one_word(dialled, account, source, numb
         source=source,
         number=number,
         destination=dialled,
-        details={dialled: source, "pin": account, "locked": f"{dialled} {source}"},
+        details={dialled: source, "pin": account, "locked": f"{dialled} {source}", "budget": account, "cut": number},
     )
     told = message(told=hostile, target=number, origin=source)
     assert told.subject.isprintable()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fraudguard.ami import events
 from fraudguard.ami.feed import Message
 from fraudguard.detect.sources import SightingKind
-from fraudguard.ledger.records import Answered, Billed, Dialled, HungUp, Leg, Moved
+from fraudguard.ledger.records import Answered, Billed, Dialled, HungUp, Leg, Moved, TurnedDown
 
 FOLDER = Path(__file__).parents[1] / "wire" / "ami"
 NOW = 1_800_000_000_000
@@ -117,7 +117,9 @@ def test_a_leg_without_a_chain_begins_one():
         {**BEGIN, "DestUniqueid": ""},
         {**BEGIN, "DestChannel": ""},
         {"Event": "DialEnd", "DialStatus": "ANSWER"},
-        {"Event": "DialEnd", "DestUniqueid": "1.2", "DialStatus": "BUSY"},
+        {"Event": "DialEnd", "DestUniqueid": "1.2", "DialStatus": "CANCEL"},
+        {"Event": "DialEnd", "DestUniqueid": "1.2", "DialStatus": "NOANSWER"},
+        {"Event": "DialEnd", "DialStatus": "BUSY"},
         {"Event": "DialEnd", "DestUniqueid": "1.2"},
         {"Event": "BridgeEnter", "Uniqueid": "1.2"},
         {"Event": "Hangup", "Cause": "16"},
@@ -216,3 +218,9 @@ def test_no_headers_are_a_defect(name, headers):
     events.call_events("pbx", named, NOW)
     events.sighting("pbx", named, NOW)
     events.seen("pbx", [Message(NOW, named)], NOW, 0)
+
+
+@pytest.mark.parametrize("status", ["BUSY", "CONGESTION", "CHANUNAVAIL"])
+def test_a_leg_that_the_far_end_would_not_have_was_turned_down(status):
+    headers = {"Event": "DialEnd", "DestUniqueid": "1.2", "DialStatus": status}
+    assert events.call_events("pbx", headers, NOW) == (TurnedDown(NOW, "pbx", "1.2"),)

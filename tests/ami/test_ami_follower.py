@@ -84,9 +84,9 @@ def ledger():
 
 
 @asynccontextmanager
-async def following(asterisk, ledger, desk, *, until=None, listed=True, **settings):
+async def following(asterisk, ledger, desk, *, until=None, listed=True, clock=None, **settings):
     link = link_to(asterisk.manager.port, events=EVENTS, **settings)
-    follower = Follower(link, ledger, desk, SystemClock(), until)
+    follower = Follower(link, ledger, desk, clock or SystemClock(), until)
     running = asyncio.create_task(follower.run())
     try:
         if listed:
@@ -108,9 +108,9 @@ def asked(asterisk, name):
     return [action for action in asterisk.manager.received if action.name == name]
 
 
-def allow(ledger, caller, number=DOMESTIC):
+def allow(ledger, caller, number=DOMESTIC, **changes):
     fields = {"linkedid": caller.linkedid, "number": number, "at": SystemClock().now()}
-    ledger.restore([admission(**fields)], [])
+    ledger.restore([admission(**(fields | changes))], [])
 
 
 async def test_when_the_link_comes_up_the_channels_are_listed(asterisk, ledger, desk):
@@ -326,3 +326,190 @@ async def test_an_event_that_makes_no_sense_does_not_end_the_following(asterisk,
         asterisk.manager.send_raw(b"Event: Cdr\r\nBillableSeconds: " + b"9" * 6000 + b"\r\n\r\n")
         call = await asterisk.dial(DEAR)
         await asyncio.wait_for(call.over(), PATIENCE)
+
+
+# When calls have to end
+
+
+class LateClock(SystemClock):
+    """Is set on by whoever lets time pass."""
+
+    def __init__(self):
+        self.late = 0
+
+    def now(self):
+        return super().now() + self.late
+
+
+@asynccontextmanager
+async def up_call(asterisk, ledger, desk, *, lease=600, clock=None, **settings):
+    """An allowed call that is up, on a link; of its end Asterisk was told nothing but by Dial itself."""
+    async with following(asterisk, ledger, desk, clock=clock, **settings) as follower:
+        caller = asterisk.phone()
+        allow(ledger, caller, lease_seconds=lease)
+        call = await asterisk.dial(DOMESTIC, caller=caller)
+        call.answer()
+        await desk.until(lambda: State.UP in [call.state for call in desk.calls])
+        (live,) = ledger.live()
+        yield follower, call, live
+
+
+def timeouts(asterisk):
+    return [float(action.get("Timeout")) for action in asked(asterisk, "AbsoluteTimeout")]
+
+
+async def told(asterisk, times):
+    await becomes(lambda: len(timeouts(asterisk)) >= times)
+
+
+async def test_asterisk_is_told_what_is_left_of_a_lease(asterisk, ledger, desk):
+    clock = LateClock()
+    async with up_call(asterisk, ledger, desk, clock=clock) as (follower, call, live):
+        assert timeouts(asterisk) == [], "Dial itself knows the first lease"
+        clock.late = 250_000
+        follower.tell_end(live.leg)
+        await becomes(lambda: not follower._orders)
+        (timeout,) = timeouts(asterisk)
+        assert 340 < timeout <= 350
+        assert asked(asterisk, "AbsoluteTimeout")[0].get("Channel") == call.trunk.name
+        assert asterisk.exchange.ends_at(call.trunk) is not None
+
+
+async def test_after_an_interruption_it_is_told_again(asterisk, ledger, desk):
+    async with up_call(asterisk, ledger, desk) as (follower, _, _live):
+        asterisk.manager.cut()
+        await told(asterisk, 1)
+        await becomes(lambda: follower.following and not follower._orders)
+        assert 590 < timeouts(asterisk)[0] <= 600
+
+
+async def test_what_is_told_is_the_lease_that_is_stored(asterisk, ledger, desk):
+    async with up_call(asterisk, ledger, desk, lease=60) as (follower, _, live):
+        ledger.treasury.load((), ())
+        renewed = ledger.renew(SystemClock().now() + 55_000).calls
+        assert [call.lease_seconds for call in renewed] == [60 + HOUSE.lease.longest]
+        follower.tell_end(live.leg)
+        await told(asterisk, 1)
+        assert timeouts(asterisk)[0] <= 60
+        for leg in ledger.stored(renewed, SystemClock().now()):
+            follower.tell_end(leg)
+        await told(asterisk, 2)
+        await becomes(lambda: not follower._orders)
+        assert 7200 < timeouts(asterisk)[1] <= 7260
+        assert ledger.stored(renewed, SystemClock().now()) == (), "it was told"
+
+
+async def test_what_is_answered_late_is_told_again(asterisk, ledger, desk):
+    clock = LateClock()
+    async with up_call(asterisk, ledger, desk, clock=clock) as (follower, _, live):
+        act = follower.connection.action
+
+        async def slow(name, **fields):
+            reply = await act(name, **fields)
+            if name == "AbsoluteTimeout" and clock.late < 2 * (module.PROMPT_MILLIS + 1):
+                clock.late += module.PROMPT_MILLIS + 1
+            return reply
+
+        follower.connection.action = slow
+        follower.tell_end(live.leg)
+        await becomes(lambda: not follower._orders)
+        first, second, third = timeouts(asterisk)
+        assert first > second > third
+
+
+async def test_what_is_always_answered_late_is_told_no_more_than_a_few_times(asterisk, ledger, desk, monkeypatch):
+    monkeypatch.setattr(module, "PROMPT_MILLIS", -1)
+    async with up_call(asterisk, ledger, desk) as (follower, _, live):
+        follower.tell_end(live.leg)
+        await becomes(lambda: not follower._orders)
+        assert len(timeouts(asterisk)) == module.TELL_TRIES
+
+
+async def test_what_is_refused_is_told_again_until_the_call_is_gone(asterisk, ledger, desk):
+    async with up_call(asterisk, ledger, desk) as (follower, call, live):
+        act = follower.connection.action
+        tries = []
+
+        async def refused(name, **fields):
+            tries.append(name)
+            if len(tries) == 2:
+                call.hang_up()
+                await becomes(lambda: ledger.live() == ())
+            return await act(name, **fields | {"Channel": "PJSIP/carrier-nobody"})
+
+        follower.connection.action = refused
+        follower.tell_end(live.leg)
+        await becomes(lambda: not follower._orders)
+        assert tries == ["AbsoluteTimeout"] * 2
+
+
+async def test_where_nothing_is_left_the_call_is_hung_up(asterisk, ledger, desk):
+    clock = LateClock()
+    async with up_call(asterisk, ledger, desk, clock=clock) as (follower, call, live):
+        clock.late = 600_000
+        follower.tell_end(live.leg)
+        await asyncio.wait_for(call.over(), PATIENCE)
+    assert timeouts(asterisk) == []
+    assert len(asked(asterisk, "Hangup")) == 1
+
+
+async def test_an_order_that_is_lost_with_the_link_is_given_again_when_it_is_back(asterisk, ledger, desk):
+    async with up_call(asterisk, ledger, desk) as (follower, _, live):
+        with asterisk.manager.faults.during(mute=True):
+            follower.tell_end(live.leg)
+            await told(asterisk, 1)
+            asterisk.manager.cut()
+            await becomes(lambda: not follower._orders)
+        await told(asterisk, 2)
+        await becomes(lambda: follower.following and not follower._orders)
+        assert len(timeouts(asterisk)) == 2
+
+
+async def test_a_call_that_is_gone_is_told_nothing(asterisk, ledger, desk):
+    async with up_call(asterisk, ledger, desk) as (follower, call, live):
+        call.hang_up()
+        await becomes(lambda: ledger.live() == ())
+        follower.tell_end(live.leg)
+        await becomes(lambda: not follower._orders)
+    assert timeouts(asterisk) == []
+
+
+async def test_a_shorter_end_is_told_and_then_stored(asterisk, ledger, desk):
+    async with up_call(asterisk, ledger, desk) as (follower, call, live):
+        ledger._leases.shorten((live.leg.asterisk, live.leg.uniqueid), 300)
+        follower.tell_end(live.leg)
+        await desk.until(lambda: desk.calls[-1].lease_seconds == 300)
+        assert 290 < timeouts(asterisk)[0] <= 300
+        assert call.up
+
+
+async def test_whoever_is_told_to_hang_up_a_call_does(asterisk, ledger, desk):
+    async with up_call(asterisk, ledger, desk) as (follower, call, live):
+        follower.hang_up(live.leg)
+        await asyncio.wait_for(call.over(), PATIENCE)
+
+
+async def test_who_is_about_to_be_cut_hears_a_tone(asterisk, ledger, desk):
+    async with up_call(asterisk, ledger, desk) as (follower, call, _):
+        follower.warn(call.caller.name)
+        await becomes(lambda: not follower._orders)
+        (tone,) = asked(asterisk, "PlayDTMF")
+        assert (tone.get("Channel"), tone.get("Digit")) == (call.caller.name, module.WARNING_DIGIT)
+
+
+async def test_when_asterisks_clock_is_set_its_timers_are_set_anew(asterisk, ledger, desk, monkeypatch):
+    monkeypatch.setattr(module, "CLOCK_SECONDS", 0.02)
+    asterisk.exchange._clock = clock = LateClock()
+    async with up_call(asterisk, ledger, desk):
+
+        async def pinged():
+            before = len(asked(asterisk, "Ping"))
+            await becomes(lambda: len(asked(asterisk, "Ping")) > before + 3)
+
+        await pinged()
+        assert timeouts(asterisk) == []
+        clock.late = 3_600_000
+        await told(asterisk, 1)
+        assert 590 < timeouts(asterisk)[0] <= 600
+        await pinged()
+        assert len(timeouts(asterisk)) == 1

@@ -6,7 +6,7 @@ import itertools
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fraudguard.ami.framing import MAX_BANNER, MAX_MESSAGE, Framer, FramingError
@@ -83,6 +83,7 @@ FRAGMENTS = st.sampled_from(
 
 
 @settings(max_examples=500)
+@example([b"Event: ", b"x" * 40, b"\0" * 5, b"Event: Hangup\r\n", b"\r\n"], [], False)
 @given(
     st.lists(FRAGMENTS | st.binary(max_size=9), max_size=40), st.lists(st.integers(0, 900), max_size=8), st.booleans()
 )

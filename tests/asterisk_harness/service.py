@@ -53,6 +53,19 @@ lease_seconds = 600
 [pin]
 ask = []
 
+[strict]
+hours = []
+
+[speed]
+account_attempts = 0
+tenant_attempts = 0
+source_attempts = 0
+region_attempts = 0
+same_number = 0
+new_regions = 0
+account_calls = 0
+tenant_calls = 0
+
 [dialplan]
 guard = "127.0.0.1:{port}"
 """

@@ -69,6 +69,25 @@ def test_calls_are_listed_with_what_they_cost(stored):
     assert len(fraudguard("calls", "--limit", "1", "--json").json) == 1
 
 
+def test_who_pays_for_a_call_and_why_it_was_cut_are_told(stored):
+    whole = {"region": "CU", "pin": "Ann", "cut": "account 204 of tenant default, per day"}
+    fraudguard = stored(call("1", **ENDED), call("2", began_at=NOW + 1, domestic=True, **whole, **ENDED))
+    keys = ("region", "pin", "domestic", "cut")
+    assert [tuple(each[key] for key in keys) for each in fraudguard("calls", "--json").json] == [
+        ("CU", "Ann", True, "account 204 of tenant default, per day"),
+        (None, None, False, ""),
+    ]
+    heading, cut, whole = fraudguard("calls").out.splitlines()
+    assert heading.split()[-1] == "cut"
+    assert cut.rstrip().endswith("ok   account 204 of tenant default, per day")
+    assert whole.split()[-1] == "ok"
+
+
+def test_the_live_table_tells_what_is_being_cut_only_where_something_is():
+    assert "cut" not in shown([call("1")])
+    assert "blocked" in shown([call("1", cut="blocked")])
+
+
 def test_live_prints_once_where_there_is_no_terminal(stored):
     fraudguard = stored(call("1", **ENDED), call("2"))
     assert [each["uniqueid"] for each in fraudguard("calls", "--live", "--json").json] == ["2"]

@@ -102,6 +102,16 @@ def test_what_is_missing_is_named(empty):
     assert "dialplan install" in found["ami other"]["fix"]
 
 
+def test_budgets_that_nobody_returns_money_to_are_a_warning(empty):
+    assert "budgets" not in examined(empty)
+    text = empty.config.read_text()
+    empty.config.write_text(text[: text.index("[ami.")])
+    found = examined(empty)
+    assert found["budgets"]["grade"] == "warning"
+    assert "count every call as its whole lease" in found["budgets"]["what"]
+    assert "[ami.NAME]" in found["budgets"]["fix"]
+
+
 def test_a_database_that_is_not_there_is_a_fault(fraudguard):
     (fraudguard.config.parent / "fraudguard.db").unlink()
     found = examined(fraudguard)

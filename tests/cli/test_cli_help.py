@@ -40,6 +40,7 @@ WITHOUT_JSON = {
     *{("pin", verb) for verb in ("add", "rotate", "revoke", "unlock", "export", "import")},
     *{("rates", verb) for verb in ("import", "activate", "export")},
     *{("dialplan", verb) for verb in ("render", "install")},
+    *{("budget", verb) for verb in ("set", "remove")},
     ("store", "compact"),
 }
 

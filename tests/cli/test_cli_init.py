@@ -46,7 +46,8 @@ def test_init_leaves_nothing_behind_when_an_option_is_wrong(fresh, option, value
 
 def test_init_with_the_sample_prices_calls_at_once(fresh):
     fresh("init", "--sample")
-    assert fresh("check", "12125550100", "--trunk", "carrier").out.endswith("verdict: allow (ok), for at most 7200 s\n")
+    said = fresh("check", "12125550100", "--trunk", "carrier").out
+    assert said.endswith("verdict: allow (ok), with a lease of 7200 s\n")
     assert fresh("check", "0118821600000", "--trunk", "carrier", status=1).out.endswith("(over_limit)\n")
 
 

@@ -18,7 +18,7 @@ def imported(noun):
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("noun", ["limit", "check", "attempts"])
+@pytest.mark.parametrize("noun", ["limit", "budget", "check", "attempts", "explain"])
 def test_a_command_does_not_wait_for_what_only_others_need(noun):
     modules = imported(noun)
     assert f"fraudguard.cli.{noun}" in modules

@@ -67,7 +67,7 @@ def call(fraudguard, name, *, reason=Reason.OK, tenant="default"):
             keyed=Keyed(now, pin, tries=1),
         )
         outcome = Outcome.ALLOW if reason is Reason.OK else Outcome.NOWHERE
-        verdict = Verdict("c0ffee", outcome, reason, known, 60 if outcome is Outcome.ALLOW else None)
+        verdict = Verdict("c0ffee", outcome, reason, known, 58 if outcome is Outcome.ALLOW else None)
         await writer.transaction(lambda connection: store_batch([attempt_row(verdict)], connection))
 
     write(fraudguard, edit)

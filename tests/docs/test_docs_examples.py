@@ -69,6 +69,7 @@ class Place:
             "PATH": f"{BIN}:{os.environ['PATH']}",
             "FRAUDGUARD_AGI__PORT": "0",
             "FRAUDGUARD_HTTP__PORT": "0",
+            "FRAUDGUARD_STRICT__HOURS": "[]",  # what is shown was made by day
         }
         self.port = PORT
         self.service = None

@@ -18,7 +18,7 @@ from fraudguard.alerts.text import HEADLINES, render
 from fraudguard.cli import INTERRUPTED, cli
 from fraudguard.clock import SystemClock
 from fraudguard.config import Channel, QuietHours, Route, Settings, Tenant
-from fraudguard.config.sections import TenantPins
+from fraudguard.config.sections import TenantPins, TenantSpeed, TenantStrict
 from fraudguard.decks import Role
 from fraudguard.dialplan import names
 from fraudguard.ledger.records import Call, Leg, State
@@ -122,7 +122,8 @@ def settings():
 
 
 def keys_of(title, section):
-    absent = {Tenant: "as in `[numbering]`", TenantPins: "as in `[pin]`"}.get(section, "none")
+    above = {TenantPins: "as in `[pin]`", TenantStrict: "as in `[strict]`", TenantSpeed: "as in `[speed]`"}
+    absent = {Tenant: "as in `[numbering]`", **above}.get(section, "none")
     for key, field in section.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from keys_of(f"[{title[1:-1]}.{key}]", field.annotation)
@@ -234,6 +235,8 @@ def documents(tmp_path_factory):
         "rates lookup": ("rates", "lookup", "12125550100", "--seconds", "61"),
         "rates decks": ("rates", "decks"),
         "limit list": ("limit", "list"),
+        "budget list": ("budget", "list"),
+        "explain": ("explain", "c0ffee"),
         "grant list": ("grant", "list"),
         "block list": ("block", "list"),
         "pin list": ("pin", "list"),
@@ -279,4 +282,4 @@ def test_every_key_is_told_in_its_order(documents, title):
 
 
 def test_attempts_have_the_keys_of_check(documents):
-    assert keys(documents["attempts"]) == keys(documents["check, attempts"])
+    assert [*keys(documents["attempts"]), "most"] == keys(documents["check, attempts"])

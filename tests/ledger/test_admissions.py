@@ -117,3 +117,44 @@ def test_the_latest_of_several_chains_says_whose_they_are(admissions):
     admissions.add(admission(linkedid="2.1", account="205"))
     assert admissions.latest([CHAIN, ("pbx", "2.1")]).account == "205"
     assert admissions.latest([CHAIN]) is None
+
+
+def test_the_channel_that_asked_is_known_by_all_its_verdicts_until_they_are_forgotten():
+    admissions = Admissions("pbx")
+    admissions.add(admission(call="first", uniqueid="1.1"))
+    admissions.add(admission(call="second", uniqueid="1.1", lease_seconds=900))
+    admissions.add(admission(call="third", uniqueid="2.1", at=NOW + 5))
+    assert [one.call for one in admissions.forget(NOW + 600_000 + MARGIN_MILLIS)] == ["first"]
+    assert admissions.may_be_dialled("pbx", "second")
+    assert not admissions.may_be_dialled("pbx", "first")
+    assert admissions.askers_missing("pbx", {("pbx", "2.1")}, NOW) == ()
+    assert admissions.askers_missing("other", (), NOW + 9) == ()
+    assert admissions.askers_missing("pbx", {("pbx", "2.1")}, NOW + 1) == ("second",)
+    assert not admissions.may_be_dialled("pbx", "second")
+    assert admissions.asker_gone(("pbx", "2.1")) == ("third",)
+    assert admissions.asker_gone(("pbx", "9.9")) == ()
+    admissions.forget(NOW + 10**9)
+    assert not admissions._by_asker
+
+
+def test_what_is_pushed_out_is_told_of_when_the_others_are_forgotten():
+    admissions = Admissions("pbx", limit=1)
+    admissions.add(admission(call="first"))
+    admissions.add(admission(call="second"))
+    assert [one.call for one in admissions.forget(NOW)] == ["first"]
+    assert admissions.forget(NOW) == ()
+
+
+def test_when_the_clock_is_set_a_verdict_lasts_as_long_as_before():
+    admissions = Admissions("pbx")
+    admissions.add(admission())
+    admissions.shift(-3_600_000)
+    end = NOW - 3_600_000 + 600_000 + MARGIN_MILLIS
+    assert admissions.forget(end - 1) == ()
+    assert [one.at for one in admissions.undialled("pbx", 0, NOW)] == [NOW - 3_600_000]
+    assert [one.call for one in admissions.forget(end)] == ["verdict"]
+
+
+def test_the_asterisk_of_a_verdict_is_the_only_one_or_the_one_it_names():
+    assert Admissions("pbx").asterisk_of(admission(asterisk="misnamed")) == "pbx"
+    assert Admissions("").asterisk_of(admission(asterisk="other")) == "other"

@@ -241,8 +241,8 @@ class Histories(RuleBasedStateMachine):
         self.an_ended_call_costs_what_rating_says_or_more_if_part_of_it_was_not_seen()
         assert self.ledger.live() == ()
         self.ledger.settle(self.now + 200_000 * SECOND)
-        assert not self.ledger._entries
-        assert not self.ledger._by_channel
+        assert not self.ledger._legs._entries
+        assert not self.ledger._legs._by_channel
         assert not self.ledger._admissions._by_chain
 
     # -- helpers

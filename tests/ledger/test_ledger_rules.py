@@ -23,12 +23,14 @@ from ledger_cases import (
 from policy_cases import attempt, facts, number
 
 from fraudguard.ledger import Changes, Ledger, State, admission_of
-from fraudguard.ledger import ledger as module
+from fraudguard.ledger import legs as module
 from fraudguard.ledger.admissions import MARGIN_MILLIS
-from fraudguard.ledger.ledger import LEASE_SLACK_MILLIS, SETTLE_MILLIS
+from fraudguard.ledger.endings import LEASE_SLACK_MILLIS
+from fraudguard.ledger.legs import SETTLE_MILLIS
 from fraudguard.numbering import Kind
 from fraudguard.policy import decide
 from fraudguard.policy.alert import AlertKind
+from fraudguard.policy.lease import LeaseTerms
 from fraudguard.rating import cost
 
 NOTHING = Changes()
@@ -56,7 +58,7 @@ def only(changes):
 def test_an_allowing_verdict_admits_its_call(ledger):
     home = number("12125550100", Kind.DOMESTIC, "US")
     case = replace(facts(dialled=home), attempt=attempt(number="2125550100", linkedid="1.1"))
-    verdict = decide(case, "verdict", 7200, frozenset())
+    verdict = decide(case, "verdict", LeaseTerms(), frozenset())
     ledger.admit(verdict)
     ledger.admit(verdict)
     call = only(ledger.apply(dialled(string="12125550100@carrier")))
@@ -65,7 +67,7 @@ def test_an_allowing_verdict_admits_its_call(ledger):
 
 
 def test_a_refusing_verdict_admits_nothing(ledger):
-    verdict = decide(facts(), "verdict", 7200, frozenset())
+    verdict = decide(facts(), "verdict", LeaseTerms(), frozenset())
     assert admission_of(verdict) is None
     ledger.admit(verdict)
     assert ledger.apply(dialled(string="88216000@carrier")).hang_up
@@ -287,7 +289,7 @@ def test_a_transferred_leg_keeps_its_verdict_and_its_name_is_followed(admitted):
     admitted.apply(billed(NOW, 7, "PJSIP/carrier-0000000a<MASQ>"))
     admitted.apply(hung_up(NOW))
     assert only(admitted.settle(NOW + SETTLE_MILLIS)).cdr_seconds == 7
-    assert not admitted._by_channel
+    assert not admitted._legs._by_channel
     # and what is dialled in the chain that it came to is allowed as well
     assert only(admitted.apply(dialled(which=leg("1.9", "0.5"), caller=None))).call == "verdict"
 
@@ -315,8 +317,8 @@ def ended(ledger, seconds, *records):
     assert not ledger.settle(at - 1)
     changes = ledger.settle(at)
     assert not ledger.settle(at)
-    assert not ledger._entries
-    assert not ledger._by_channel
+    assert not ledger._legs._entries
+    assert not ledger._legs._by_channel
     return changes
 
 
@@ -360,7 +362,7 @@ def test_too_many_ended_calls_are_settled_early(admitted, monkeypatch):
         admitted.apply(dialled(which=leg(str(place))))
         admitted.apply(hung_up(NOW, str(place)))
     admitted.settle(NOW)
-    assert [key[1] for key in admitted._entries] == ["2", "3"]
+    assert [key[1] for key in admitted._legs._entries] == ["2", "3"]
 
 
 def test_what_was_admitted_is_forgotten_when_it_can_be_dialled_no_more(admitted):
@@ -429,7 +431,7 @@ def test_a_call_answered_unseen_counts_from_when_asterisk_says_or_else_from_its_
     call = only(resynced(admitted, *[seen(answered_at=said)] * 2))
     assert (call.state, call.answered_at, call.reconstructed) == (State.UP, answered_at, True)
     assert not admitted.apply(answered(NOW + 50_000))
-    assert not resynced(admitted, seen())
+    assert resynced(admitted, seen()) == Changes(tell_end=(leg(),))
 
 
 def test_a_call_that_moved_unseen_is_known_by_its_new_name(admitted):
@@ -559,7 +561,7 @@ def test_unfinished_calls_are_put_back(admitted):
     for _ in range(2):
         again.restore([admission(asterisk="")], [call, replace(call, leg=leg("7.7"), state=State.ENDED, ended_at=NOW)])
     assert again.live() == (call,)
-    assert not again.resync("pbx", [seen()], NOW + SECOND)
+    assert again.resync("pbx", [seen()], NOW + SECOND) == Changes(tell_end=(leg(),))
     again.apply(billed(NOW, 4))
     assert only(again.apply(hung_up(NOW + 8_000))).cost == cost(RATE, 8)
     assert not again.settle(NOW + 60_000).alerts
@@ -605,10 +607,23 @@ def test_a_call_that_nobody_saw_ended_at_its_lease_at_the_latest(admitted):
     assert only(admitted.settle(NOW + 700 * SECOND + MISSED)).seconds == 600 + LEASE_SLACK_MILLIS // 1000
 
 
-@pytest.mark.parametrize("since", [None, NOW + 1])
-def test_a_verdict_from_before_the_interruption_was_not_dialled(admitted, since):
-    admitted.resync("pbx", [], NOW + SECOND, since)
+def test_a_verdict_from_before_the_interruption_was_not_dialled(admitted):
+    admitted.resync("pbx", [], NOW + SECOND, NOW + 1)
     assert not admitted.settle(NOW + SECOND + MISSED)
+
+
+def test_where_nobody_ever_looked_a_verdict_from_before_a_restart_was_dialled_unseen(admitted):
+    admitted.resync("pbx", [], NOW + 60 * SECOND)
+    assert only(admitted.settle(NOW + 60 * SECOND + MISSED)).seconds == 60
+
+
+def test_a_list_that_is_asked_for_again_without_an_interruption_finds_no_call_unseen(admitted):
+    admitted.resync("pbx", [], NOW + SECOND)
+    admitted.settle(NOW + SECOND + MISSED)
+    later = NOW + 100 * SECOND
+    admitted.restore([admission(call="later", linkedid="7.7", at=later)], [])
+    admitted.resync("pbx", [], later + SECOND)
+    assert not admitted.settle(later + SECOND + MISSED)
 
 
 def test_a_verdict_that_is_dialled_just_after_the_interruption_was_not_missed(admitted):

@@ -7,6 +7,7 @@ from policy_cases import BAD, NOW, attempt, index, number, rate
 from fraudguard.numbering import Kind
 from fraudguard.policy import DEFAULT_LIMIT, Block, Grant, Limit, Scope
 from fraudguard.policy.index import address_of, without_port
+from fraudguard.policy.strict import Strict
 
 ACME = Scope("acme")
 ACME_204 = Scope("acme", "204")
@@ -34,6 +35,23 @@ def test_the_narrowest_limit_wins():
 
 def test_a_limit_of_zero_is_a_limit():
     assert index(limits=(Limit(ACME, 0),)).limit_for("acme", "204").per_minute == 0
+
+
+@pytest.mark.parametrize(
+    ("cap", "per_minute", "level"),
+    [(None, 2, "tenant"), (3, 2, "tenant"), (2, 2, "tenant"), (1, 1, "strict"), (0, 0, "strict")],
+)
+def test_a_strict_profile_lowers_the_limit_and_never_raises_it(cap, per_minute, level):
+    policy = index(limits=(Limit(ACME, 2),))
+    found = policy.gather(attempt(), number(), "a", None, strict=Strict(limit=cap))
+    assert (found.limit.per_minute, found.limit.level, found.limit.scope, found.strict) == (
+        per_minute,
+        level,
+        ACME,
+        True,
+    )
+    usual = policy.gather(attempt(), number(), "a", None)
+    assert (usual.limit.per_minute, usual.limit.level, usual.strict) == (2, "tenant", False)
 
 
 @pytest.mark.parametrize(

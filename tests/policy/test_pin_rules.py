@@ -15,23 +15,27 @@ from policy_cases import BAD, NOW, facts, number, rate
 from fraudguard.numbering import Kind
 from fraudguard.policy import Grant, Outcome, Reason, Scope, decide
 from fraudguard.policy.hours import Hours
+from fraudguard.policy.lease import LeaseTerms
 from fraudguard.policy.pin import Keyed
+from fraudguard.policy.records import Standing
 from fraudguard.policy.rules import ORDER
+from fraudguard.rating.rate import SLACK_SECONDS, cost
 
 LEASE = 7200
+TERMS = LeaseTerms(longest=LEASE)
 SHIP = number()
 GRANT = Grant(1, Scope(), "44", None, None, "fax", "root", 0)
 LOW = replace(GRANT, highest=59_999)
 ASKING = replace(GRANT, asks_pin=True)
 
 
-def keyed(refusal=None, *, tries=1, spent=0, **terms):
-    return Keyed(NOW, pin(**terms), refusal, tries, spent)
+def keyed(refusal=None, *, tries=1, **terms):
+    return Keyed(NOW, pin(**terms), refusal, tries)
 
 
 def judged(came, dialled=LONDON, price=PRICE, shadow=(), **changes):
     case = replace(facts(dialled=dialled, price=price, asks=True, keyed=came), **changes)
-    verdict = decide(case, "id", LEASE, frozenset(shadow))
+    verdict = decide(case, "id", TERMS, frozenset(shadow))
     assert verdict.allowed == (verdict.reason in {Reason.OK, Reason.EMERGENCY})
     return verdict
 
@@ -78,9 +82,6 @@ def test_what_came_of_asking(came, reason):
         ({"highest": 60_000}, "ok"),
         ({"highest": 59_999}, "pin_price"),
         ({"highest": 0}, "pin_price"),
-        ({"per_day": 1_000}, "ok"),
-        ({"per_day": 999}, "pin_money"),
-        ({"per_day": 0}, "pin_money"),
     ],
 )
 def test_what_a_pin_is_good_for(terms, reason):
@@ -112,13 +113,31 @@ def test_an_unknown_price_is_too_high_for_a_pin_that_has_a_limit():
     assert judged(keyed(), dialled=home, price=None).reason == "ok"
 
 
-def test_the_lease_is_what_is_left_of_the_money():
-    assert judged(keyed(per_day=600_000)).lease_seconds == 599
-    assert judged(keyed(per_day=600_000, spent=300_000)).lease_seconds == 299
-    assert judged(keyed(per_day=600_000, spent=600_000)).reason == "pin_money"
-    assert judged(keyed(per_day=600_000, spent=700_000)).reason == "pin_money"
-    assert judged(keyed(per_day=10**12)).lease_seconds == LEASE
+def left(pin_room, room=None):
+    return {"standing": Standing(room, pin_room=pin_room)}
+
+
+@pytest.mark.parametrize(
+    ("room", "reason"), [(None, "ok"), (3_000, "ok"), (2_999, "pin_money"), (0, "pin_money"), (-1, "pin_money")]
+)
+def test_what_is_left_of_the_money_has_to_pay_for_the_beginning_of_a_call(room, reason):
+    assert judged(keyed(per_day=10**9), **left(room)).reason == reason  # 60_000 a minute, and 2 seconds of slack
+
+
+def test_the_lease_is_an_eighth_of_what_is_left_of_the_money_and_at_least_the_shortest():
+    assert judged(keyed(), **left(9_600_000)).lease_seconds == 1198
+    assert judged(keyed(), **left(600_000)).lease_seconds == 73
+    assert judged(keyed(), **left(300_000)).lease_seconds == 60
+    assert judged(keyed(), **left(30_000)).lease_seconds == 28
+    assert judged(keyed(), **left(10**12)).lease_seconds == LEASE
     assert judged(keyed()).lease_seconds == LEASE
+
+
+def test_the_lease_is_as_short_as_the_budget_or_the_pin_has_it():
+    assert judged(keyed(), **left(10**12, 30_000)).lease_seconds == 28
+    assert judged(keyed(), **left(30_000, 10**12)).lease_seconds == 28
+    assert judged(keyed(), **left(10**12, 2_000)).reason == "over_budget"
+    assert judged(keyed(), **left(2_000, 10**12)).reason == "pin_money"
 
 
 # --- order ---
@@ -128,7 +147,7 @@ SPOILT = {
     "pin_time": {"until": NOW},
     "pin_region": {"regions": frozenset({"FR"})},
     "pin_price": {"highest": 1},
-    "pin_money": {"per_day": 1},
+    "pin_money": {},
 }
 
 
@@ -137,9 +156,10 @@ def test_the_first_in_order_gives_its_reason(spoilt):
     spoilt -= {""}
     terms = {key: value for one in spoilt for key, value in SPOILT[one].items()}
     first = next((reason for reason in REFUSED if reason in spoilt), "ok")
-    assert judged(keyed(**terms)).reason == first
+    money = left(1 if "pin_money" in spoilt else None)
+    assert judged(keyed(**terms), **money).reason == first
     attempt = replace(wanted().attempt, forwarded=True)
-    assert judged(keyed(**terms), attempt=attempt).reason == "pin_forwarded"
+    assert judged(keyed(**terms), attempt=attempt, **money).reason == "pin_forwarded"
 
 
 def test_nobody_is_asked_for_a_call_that_would_be_refused_anyway():
@@ -226,13 +246,15 @@ def test_a_shadow_over_one_refusal_is_none_over_the_others():
     tries=st.integers(0, 3),
     known=st.booleans(),
     assumed=st.booleans(),
-    spent=st.integers(0, 10**7),
     forwarded=st.booleans(),
-    per_day=st.one_of(st.none(), st.integers(0, 10**7)),
+    room=st.none() | st.integers(-(10**6), 10**7),
+    pin_room=st.none() | st.integers(-(10**6), 10**7),
 )
-def test_only_a_pin_without_a_refusal_lets_a_call_go(refusal, tries, known, assumed, spent, forwarded, per_day):
-    came = Keyed(NOW, pin(per_day=per_day) if known else None, refusal, tries, spent, assumed)
-    verdict = judged(came, attempt=replace(wanted().attempt, forwarded=forwarded))
+def test_only_a_pin_without_a_refusal_lets_a_call_go(refusal, tries, known, assumed, forwarded, room, pin_room):
+    came = Keyed(NOW, pin() if known else None, refusal, tries, assumed)
+    attempt = replace(wanted().attempt, forwarded=forwarded)
+    verdict = judged(came, attempt=attempt, **left(pin_room, room))
     assert verdict.allowed <= (not refusal and (known or assumed) and not forwarded)
-    if verdict.allowed and known and per_day is not None:
-        assert spent + PRICE.per_minute * verdict.lease_seconds // 60 <= per_day
+    for most in (room, pin_room):
+        if verdict.allowed and most is not None:
+            assert cost(PRICE, verdict.lease_seconds + SLACK_SECONDS) <= most

@@ -97,7 +97,7 @@ async def test_the_keeper_waits_for_a_locked_database_and_counts_meanwhile(datab
     monkeypatch.setattr("fraudguard.store.keepers.RETRY_SECONDS", (0.01, 0.01))
     told, failures = [], []
     async with await open_writer(database, busy_seconds=0.01) as writer:
-        keeper = AlertKeeper(writer, stored=lambda: told.append(1), failed=lambda error: failures.append(str(error)))
+        keeper = AlertKeeper(writer, stored=lambda _: told.append(1), failed=lambda error: failures.append(str(error)))
         other = sqlite3.connect(database, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         keeper.keep(lost(NOW + 1))

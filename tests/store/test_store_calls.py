@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from fraudguard.ledger.records import Admission, Call, Leg, State, admission_of
 from fraudguard.numbering import Kind, Number
+from fraudguard.policy.pin import Keyed, Pin, PinKind, Seal, Terms
 from fraudguard.policy.reasons import Outcome, Reason
 from fraudguard.policy.records import Attempt, Facts, Limit, Scope, Verdict
 from fraudguard.rating import Rate
@@ -55,6 +56,7 @@ async def test_a_call_comes_back_as_it_was(save, reader):
         call("2", **UP),
         call("3", **ENDED, cdr_seconds=61, reconstructed=True),
         call("4", rate=None, lease_seconds=None, call="", why="unguarded", caller=""),
+        call("5", **ENDED, region="CU", pin="anna", domestic=True, cut="its budget is spent"),
     ]
     await save(*made)
     assert sorted(await reader.read(list_calls), key=lambda each: each.leg.uniqueid) == made
@@ -68,6 +70,19 @@ async def test_an_ended_call_is_never_reopened_but_may_be_completed(save, reader
     await save(call(**ENDED, cdr_seconds=61))
     await save(call(**ENDED, cdr_seconds=61))
     assert await reader.read(list_calls) == (call(**ENDED, cdr_seconds=61),)
+
+
+async def test_a_call_is_stored_with_the_lease_that_it_has_now(save, reader):
+    for lease in (600, 1200, 900):
+        await save(call(**UP, lease_seconds=lease))
+        (stored,) = await reader.read(unfinished_calls)
+        assert stored.lease_seconds == lease
+
+
+async def test_unfinished_calls_of_a_person(save, reader):
+    await save(call("1", pin="anna"), call("2", pin="anna", tenant="other"), call("3"), call("4", **ENDED, pin="anna"))
+    found = await reader.read(lambda c: unfinished_calls(c, tenant="acme", pin="anna"))
+    assert [one.leg.uniqueid for one in found] == ["1"]
 
 
 async def test_the_same_identifier_on_another_asterisk_is_another_call(save, reader):
@@ -171,6 +186,22 @@ async def test_an_admission_is_what_the_verdict_was(judged, reader):
     assert stored == tuple(map(admission_of, made))
     assert isinstance(stored[0], Admission)
     assert stored[0].rate == PRICE
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("region", ["US", None])
+@pytest.mark.parametrize("pin", [None, Pin(7, "acme", "anna", PinKind.DIGITS, False, Terms(), Seal(b"", b""), "", 0)])
+async def test_who_pays_is_as_the_verdict_has_it(judged, reader, kind, region, pin):
+    made = verdict("a")
+    number = dataclasses.replace(made.facts.number, kind=kind, region=region)
+    attempt = dataclasses.replace(made.facts.attempt, uniqueid="1800000000.7")
+    facts = dataclasses.replace(made.facts, number=number, attempt=attempt, keyed=pin and Keyed(NOW, pin))
+    made = dataclasses.replace(made, facts=facts)
+    await judged(made)
+    (stored,) = await reader.read(lambda c: admissions(c, NOW))
+    assert stored == admission_of(made)
+    assert (stored.payer, stored.uniqueid) == (facts.payer, "1800000000.7")
+    assert type(stored.domestic) is bool
 
 
 async def test_a_verdict_admits_for_as_long_as_its_call_may_live(judged, reader):

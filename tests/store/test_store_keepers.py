@@ -57,9 +57,10 @@ def tries(writer, monkeypatch):
 
     async def counted(function, *, patient):
         try:
-            await transaction(function, patient=patient)
+            return await transaction(function, patient=patient)
         finally:
-            ended.put_nowait((len(function.args[0]), patient))
+            if function is not identifiers:
+                ended.put_nowait((len(function.args[0]), patient))
 
     monkeypatch.setattr(writer, "transaction", counted)
     return ended
@@ -188,6 +189,222 @@ async def test_a_closed_writer_does_not_end_the_keeper(database, tries, troubles
     keeper.keep([call()])
     await keeper.close()
     assert [type(trouble) for trouble in troubles] == [StoreError]
+
+
+async def test_it_tells_what_is_on_disk_and_what_never_will_be(writer, tries, troubles):
+    told = []
+    keeper = CallKeeper(
+        writer, stored=lambda calls: told.append([each.leg.uniqueid for each in calls]), pause_seconds=0
+    )
+    keeper.keep([call("1"), call("2")])
+    await tries.get()
+    keeper.keep([call("3"), call("4", cause=2**64), call("5")])
+    await keeper.close()
+    assert told == [["1", "2"], ["3"], ["4"], ["5"]]
+
+
+async def test_nothing_is_told_of_what_is_not_on_disk(locked, database):
+    told = []
+    writer = await open_writer(database, busy_seconds=0.01)
+    keeper = CallKeeper(writer, stored=told.append)
+    with locked():
+        keeper.keep([call("1")])
+        await keeper.close()
+    await writer.close()
+    assert told == []
+
+
+async def test_a_listener_that_raises_does_not_end_the_keeper(writer, reader, tries):
+    complaints = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(str(context["exception"])))
+
+    def stored(_):
+        raise RuntimeError("a defect")
+
+    keeper = CallKeeper(writer, stored=stored, pause_seconds=0)
+    keeper.keep([call("1")])
+    await tries.get()
+    keeper.keep([call("2")])
+    await keeper.close()
+    assert complaints == ["a defect", "a defect"]
+    assert (keeper.stored, keeper.lost, len(await reader.read(list_calls))) == (2, 0, 2)
+
+
+# What is read between two writes
+
+
+def identifiers(connection):
+    return sorted(each.leg.uniqueid for each in list_calls(connection, limit=10_000))
+
+
+@pytest.fixture(params=["writer", "reader"])
+def asked(request, keeper, reader):
+    """Ask a keeper exactly, noting how often it said that the moment is taken."""
+
+    async def ask(taken=lambda: None, read=identifiers):
+        by = reader if request.param == "reader" else None
+        return await keeper.exactly(taken, read, reader=by)
+
+    return ask
+
+
+async def test_what_is_read_is_what_was_kept_before_the_moment(keeper, asked, held):
+    keeper.keep([call("0")])
+    await asyncio.sleep(0)  # handed over, and waits behind what holds the thread
+    keeper.keep([call("1")])
+    moments = []
+
+    def taken():
+        moments.append(keeper.pending)
+        keeper.keep([call("2")])
+
+    asking = asyncio.create_task(asked(taken))
+    await asyncio.sleep(0)
+    keeper.keep([call("1b")])
+    held.set()
+    found = await asking
+    assert found == ["0", "1", "1b"]
+    assert moments == [2], "after the write that was under way"
+    assert await asked() == ["0", "1", "1b", "2"]
+
+
+async def test_with_nothing_to_store_it_is_read_at_once(asked):
+    assert await asked() == []
+
+
+async def test_the_moment_is_another_one_when_a_write_failed(locked, keeper, tries, asked, monkeypatch):
+    monkeypatch.setattr("fraudguard.store.keepers.RETRY_SECONDS", (0,) * len(RETRY_SECONDS))
+    moments = []
+    keeper.keep([call("0")])
+    with locked():
+        asking = asyncio.create_task(asked(lambda: moments.append(keeper.pending)))
+        for n in range(3):
+            await tries.get()
+            keeper.keep([call(f"{n}.")])
+    found = await asking
+    assert len(moments) > 1
+    assert len(found) == moments[-1], "all that was kept by the last one"
+
+
+@pytest.mark.parametrize("when", ["asked", "taken"])
+async def test_who_waits_no_longer_is_not_asked(keeper, held, when):
+    keeper.keep([call("0")])
+    await asyncio.sleep(0)
+    moments = []
+    asking = asyncio.create_task(keeper.exactly(lambda: moments.append(1), identifiers))
+    await asyncio.sleep(0)
+    if when == "taken":
+        other = asyncio.create_task(keeper.exactly(asking.cancel, identifiers))
+        await asyncio.sleep(0)
+        held.set()
+        assert await other == ["0"]
+    else:
+        asking.cancel()
+    await asyncio.wait([asking])
+    held.set()
+    assert asking.cancelled()
+    assert await keeper.exactly(lambda: None, identifiers) == ["0"]
+    assert moments == [1] * (when == "taken")
+
+
+async def test_what_they_raise_is_theirs(keeper, asked):
+    def broken(*_):
+        raise ValueError("a defect")
+
+    for arguments in ((broken,), (lambda: None, broken)):
+        with pytest.raises(ValueError, match="a defect"):
+            await asked(*arguments)
+    with pytest.raises(StoreError, match="no such table"):
+        await asked(read=lambda connection: connection.execute("SELECT * FROM absent"))
+    keeper.keep([call("1")])
+    assert await asked() == ["1"]
+
+
+async def test_what_is_refused_for_good_keeps_nobody_waiting(keeper, asked):
+    keeper.keep([call("1"), call("2", cause=2**64)])
+    assert await asked() == ["1"]
+
+
+async def test_who_asks_before_the_end_is_answered_with_the_last_write(keeper, held, asked):
+    keeper.keep([call("0")])
+    await asyncio.sleep(0)
+    keeper.keep([call("1")])
+    asking = asyncio.create_task(asked())
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(keeper.close())
+    await asyncio.sleep(0)
+    with pytest.raises(StoreError, match="the keeper is closed"):
+        await asked()
+    held.set()
+    await closing
+    assert await asking == ["0", "1"]
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+async def test_at_the_end_nobody_waits_for_a_lock(locked, database, kept):
+    writer = await open_writer(database, busy_seconds=0.01)
+    keeper = CallKeeper(writer)
+    with locked():
+        keeper.keep([call(str(n)) for n in range(kept)])
+        asking = asyncio.create_task(keeper.exactly(lambda: None, identifiers))
+        await asyncio.sleep(0)
+        await keeper.close()
+        with pytest.raises(StoreError, match="the keeper is closed" if kept else "is locked"):
+            await asking
+    await writer.close()
+
+
+async def test_a_locked_database_is_asked_again(locked, keeper, tries, monkeypatch):
+    monkeypatch.setattr("fraudguard.store.keepers.RETRY_SECONDS", (0,) * len(RETRY_SECONDS))
+    moments = asyncio.Queue()
+    with locked():
+        asking = asyncio.create_task(keeper.exactly(lambda: moments.put_nowait(1), identifiers))
+        for _ in range(3):
+            await moments.get()
+    assert await asking == []
+
+
+async def test_nobody_hangs_when_the_worker_is_cancelled(writer, held):
+    keeper = CallKeeper(writer)
+    keeper.keep([call("0")])
+    await asyncio.sleep(0)
+    asking = asyncio.create_task(keeper.exactly(lambda: None, identifiers))
+    await asyncio.sleep(0)
+    keeper._worker.cancel()
+    with pytest.raises(StoreError, match="the keeper is closed"):
+        await asking
+
+
+async def test_memory_and_database_agree_whatever_goes_on(database, keeper, reader, locked, monkeypatch):
+    monkeypatch.setattr("fraudguard.store.keepers.RETRY_SECONDS", (0.001,) * len(RETRY_SECONDS))
+    kept = []
+    done = asyncio.Event()
+
+    async def keep():
+        for n in range(600):
+            keeper.keep([call(f"{n:04}")])
+            kept.append(f"{n:04}")
+            if n % 7 == 0:
+                await asyncio.sleep(0)
+            if n % 150 == 0:
+                with locked():
+                    await asyncio.sleep(0.03)
+        done.set()
+
+    async def compare(by):
+        compared = 0
+        while not done.is_set():
+            memory = []
+            found = await keeper.exactly(
+                lambda memory=memory: memory.__setitem__(slice(None), kept), identifiers, reader=by
+            )
+            assert found == memory
+            compared += 1
+        return compared
+
+    async with asyncio.timeout(60):
+        _, *compared = await asyncio.gather(keep(), compare(None), compare(reader))
+    assert all(compared)
 
 
 async def test_sightings_are_counted_together_whatever_the_batches(

@@ -202,12 +202,14 @@ def allowed(call, pin_id, *, at=NOW, rate=PRICE, lease=600, outcome=Outcome.ALLO
     return Verdict(call, outcome, reason, facts, lease if outcome is Outcome.ALLOW else None)
 
 
-def leg(call, uniqueid, *, state=State.ENDED, cost=None):
-    fields = dict.fromkeys(("caller", "tenant", "account", "source", "trunk", "number"), "")
-    ended = NOW if state is State.ENDED else None
+def leg(call, uniqueid, *, state=State.ENDED, name="anna", **changes):
+    fields = dict.fromkeys(("caller", "account", "source", "trunk", "number"), "")
+    ended = NOW + 61_000 if state is State.ENDED else None
+    answered = None if state is State.RINGING else NOW + 1_000
     where = Leg("pbx", uniqueid, "", "")
-    return Call(where, call=call, why="ok", rate=PRICE, lease_seconds=600, state=state, began_at=NOW, cost=cost,
-                ended_at=ended, **fields)  # fmt: skip
+    made = Call(where, call=call, why="ok", rate=PRICE, lease_seconds=600, state=state, began_at=NOW,
+                answered_at=answered, ended_at=ended, tenant="acme", pin=name, **fields)  # fmt: skip
+    return replace(made, **changes)
 
 
 @pytest.fixture
@@ -228,18 +230,22 @@ def spent(writer, reader):
     return spent
 
 
-LEASE = 10 * 600_000 + 10_000
+LEASE = 11 * 600_000 + 10_000  # 600 s, and what a carrier may see later
+TALKED = 2 * 600_000 + 10_000  # 60 s, and one more of the carrier's
 
 
 async def test_a_pin_that_was_not_used_has_spent_nothing(anna, spent):
     assert await spent(anna.id, []) == 0
+    assert await spent(anna.id + 9, []) == 0
 
 
 async def test_a_call_costs_its_lease_until_it_has_ended(anna, spent):
     assert await spent(anna.id, [allowed("c1", anna.id)]) == LEASE
     assert await spent(anna.id, [], [leg("c1", "1", state=State.UP)]) == LEASE
-    assert await spent(anna.id, [], [leg("c1", "1", cost=70_000)]) == 70_000
-    assert await spent(anna.id, [allowed("c2", anna.id)]) == 70_000 + LEASE
+    assert await spent(anna.id, [], [leg("c1", "1", state=State.UP, lease_seconds=658)]) == LEASE
+    assert await spent(anna.id, [], [leg("c1", "1", state=State.UP, lease_seconds=659)]) == LEASE + 600_000
+    assert await spent(anna.id, [], [leg("c1", "1")]) == TALKED
+    assert await spent(anna.id, [allowed("c2", anna.id)]) == TALKED + LEASE
 
 
 async def test_what_was_never_dialled_costs_nothing_once_it_cannot_be(anna, writer, spent):
@@ -255,9 +261,9 @@ async def test_what_was_never_dialled_costs_nothing_once_it_cannot_be(anna, writ
 
 
 async def test_every_leg_of_a_call_counts(anna, spent):
-    legs = [leg("c1", "1", cost=0), leg("c1", "2", state=State.UP), leg("c1", "3", state=State.RINGING)]
+    legs = [leg("c1", "1", answered_at=None), leg("c1", "2", state=State.UP), leg("c1", "3", state=State.RINGING)]
     assert await spent(anna.id, [allowed("c1", anna.id)], legs) == 2 * LEASE
-    assert await spent(anna.id, [], [leg("c1", "2", cost=5), leg("c1", "3", cost=None)]) == 5
+    assert await spent(anna.id, [], [leg("c1", "2"), leg("c1", "3", rate=None)]) == TALKED
 
 
 async def test_what_is_not_this_pin_s_today_counts_nothing(anna, acme, spent):
@@ -268,9 +274,19 @@ async def test_what_is_not_this_pin_s_today_counts_nothing(anna, acme, spent):
         allowed("c3", anna.id, outcome=Outcome.NOWHERE),
         allowed("c4", anna.id, rate=None),
     ]
-    assert await spent(anna.id, made, [leg("c1", "1", cost=1), leg("", "2", cost=2), leg("c2", "3", cost=4)]) == 0
-    assert await spent(bob.id, []) == 4
-    assert await spent(anna.id, [], since=NOW - 1) == 1
+    others = [leg("", "2", name=""), leg("c2", "3", name="bob"), leg("c5", "4", tenant="other")]
+    assert await spent(anna.id, made, others) == 0
+    assert await spent(bob.id, []) == TALKED
+    assert await spent(anna.id, [], since=NOW - 1) == LEASE
+
+
+async def test_of_a_call_over_midnight_each_day_pays_its_part(anna, spent):
+    midnight = NOW + 300_000
+    made = [leg("c1", "1", state=State.UP)]
+    assert await spent(anna.id, [], made, since=midnight) == LEASE - (5 * 600_000 + 10_000)
+    made = [leg("c1", "1", ended_at=midnight + 61_000)]
+    assert await spent(anna.id, [], made, since=midnight) == 2 * 600_000
+    assert await spent(anna.id, []) == 7 * 600_000 + 10_000
 
 
 async def test_new_digits_are_no_new_money(anna, acme, spent):
@@ -288,18 +304,20 @@ async def test_a_price_without_its_increment_is_billed_by_the_longest(anna, writ
     assert await spent(anna.id, []) == 2 * 600_000
 
 
-async def test_what_was_spent_is_found_by_index(reader):
-    def plan(connection):
+async def test_what_was_spent_is_found_by_index(reader, anna):
+    def plans(connection):
         asked = []
         connection.set_trace_callback(asked.append)
-        pin_usage.spent(connection, 7, NOW)
+        pin_usage.spent(connection, anna.id, NOW)
         connection.set_trace_callback(None)
-        return [detail for *_, detail in connection.execute("EXPLAIN QUERY PLAN " + asked[-1])]
+        return [detail for sql in asked for *_, detail in connection.execute("EXPLAIN QUERY PLAN " + sql)]
 
-    details = await reader.read(plan)
+    details = await reader.read(plans)
     assert any("attempts USING INDEX attempts_pin (pin_id=? AND at>?)" in detail for detail in details)
-    assert any("calls USING INDEX calls_call (call=?)" in detail for detail in details)
-    assert not [detail for detail in details if detail.startswith(("SCAN attempts", "SCAN calls"))]
+    assert any("calls USING COVERING INDEX calls_call (call=?)" in detail for detail in details)
+    assert any("calls USING INDEX calls_live" in detail for detail in details)
+    assert any("spending USING PRIMARY KEY (until>?)" in detail for detail in details)
+    assert not [detail for detail in details if detail in ("SCAN attempts", "SCAN calls", "SCAN spending")], details
 
 
 regions = st.frozensets(st.sampled_from(["DE", "AT", "US"]))

@@ -11,7 +11,7 @@ from fraudguard.errors import StoreError
 from fraudguard.ledger.records import Call, Leg, State
 from fraudguard.store import hourly, migrate, open_reader, open_writer, retention
 from fraudguard.store.calls import list_calls, save_calls
-from fraudguard.store.retention import STEP_ROWS, compact, prune, prune_hourly
+from fraudguard.store.retention import SPENDING_DAYS, STEP_ROWS, compact, prune, prune_hourly
 from fraudguard.store.sources import Source, list_sources, save_sources
 
 NOW = 1_800_000_000_000
@@ -65,6 +65,7 @@ def alert(last_at, *, acked):
 def fill(connection):
     insert(connection, "attempts", attempts(days(10) - 1, days(10), NOW))
     insert(connection, "edits", [{"at": days(10) - 1}, {"at": days(10)}])
+    insert(connection, "spending", [{"until": days(SPENDING_DAYS) - 1}, {"until": days(SPENDING_DAYS)}])
     insert(
         connection,
         "alerts",
@@ -80,7 +81,7 @@ def fill(connection):
 
 async def test_what_is_old_goes_and_what_is_open_stays(writer, reader):
     await writer.transaction(fill)
-    assert await prune(writer, KEEP, NOW) == {"attempts": 1, "calls": 1, "alerts": 1, "sources": 1, "edits": 1}
+    assert await prune(writer, KEEP, NOW) == dict.fromkeys(retention._DROP, 1)
     assert await reader.read(lambda c: c.execute("SELECT at FROM attempts").fetchall()) == [(days(10),), (NOW,)]
     assert await reader.read(lambda c: c.execute("SELECT at FROM edits").fetchall()) == [(days(10),)]
     assert await reader.read(lambda c: c.execute("SELECT id FROM alerts").fetchall()) == [(2,), (3,)]
@@ -90,12 +91,14 @@ async def test_what_is_old_goes_and_what_is_open_stays(writer, reader):
         (State.UP, days(20) - 1),
     }
     assert [each.address for each in await reader.read(list_sources)] == ["b"]
+    assert await reader.read(lambda c: c.execute("SELECT until FROM spending").fetchall()) == [(days(SPENDING_DAYS),)]
     assert sum((await prune(writer, KEEP, NOW)).values()) == 0
 
 
 async def test_zero_keeps_for_good(writer):
     await writer.transaction(fill)
-    assert sum((await prune(writer, FOR_GOOD, NOW + 10**13)).values()) == 0
+    dropped = await prune(writer, FOR_GOOD, NOW + 10**13)
+    assert {table for table, rows in dropped.items() if rows} == {"spending"}
 
 
 async def test_much_goes_in_small_transactions(writer, reader, monkeypatch):
@@ -167,7 +170,7 @@ async def test_the_service_prunes_every_hour_and_survives_trouble(locked, writer
         await task
 
 
-@pytest.mark.parametrize("table", ["attempts", "calls", "alerts", "sources"])
+@pytest.mark.parametrize("table", ["attempts", "calls", "alerts", "sources", "spending"])
 async def test_what_is_old_is_found_by_an_index(reader, table):
     sql = retention._DROP[table]
     plan = [d for *_, d in await reader.read(lambda c: c.execute(f"EXPLAIN QUERY PLAN {sql}", (1, 1)).fetchall())]
@@ -213,5 +216,7 @@ async def test_an_old_database_is_rebuilt_when_nobody_has_it_open(old):
 
 
 def test_every_kind_of_record_that_is_dropped_has_its_setting():
-    assert {f"{table}_days" for table in retention._DROP} - {"edits_days"} == set(Retention.model_fields)
+    assert {f"{table}_days" for table in retention._DROP} - {"edits_days", "spending_days"} == set(
+        Retention.model_fields
+    )
     assert dataclasses.is_dataclass(retention.Compacted)

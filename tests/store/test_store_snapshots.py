@@ -2,17 +2,19 @@ import asyncio
 import sqlite3
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
 from fraudguard.errors import StoreError
 from fraudguard.numbering import BadNumber
 from fraudguard.pins.guessing import Failure
+from fraudguard.policy.budget import Budget, BudgetScope, Period
 from fraudguard.policy.pin import NewPin, PinKind, Scheme, Seal, Terms, Unlock
 from fraudguard.policy.reasons import Outcome, Reason
 from fraudguard.policy.records import EVERYBODY, Attempt, Facts, Limit, Scope, Snapshot, Verdict
 from fraudguard.rating import Rate
-from fraudguard.store import SnapshotSource, VerdictLog, guesses, pins, policies
+from fraudguard.store import SnapshotSource, VerdictLog, budgets, guesses, pins, policies
 from fraudguard.store.rates import Delivery, import_deck
 
 NOW = 1_800_000_000_000
@@ -115,6 +117,15 @@ async def test_pins_arrive_with_how_they_are_sealed_and_what_was_unlocked(watche
     watched.clock.instant = NOW + guesses.KEPT_MILLIS + 1
     await policies.set_limit(writer, EVERYBODY, 5, **BY)
     assert (await watched.swap()).unlocks == ()
+
+
+async def test_budgets_arrive(watched, writer):
+    budget = Budget(BudgetScope("acme"), Period.DAY, 5_000_000)
+    await budgets.set_budget(writer, budget, **BY)
+    stored = replace(budget, id=1, author="eve", created=NOW)
+    assert await watched.swap() == Snapshot(decks={}, budgets=(stored,))
+    await budgets.remove_budget(writer, budget.scope, budget.period, strict=False, **BY)
+    assert (await watched.swap()).budgets == ()
 
 
 async def test_what_is_keyed_wrong_swaps_nothing(watched, writer):

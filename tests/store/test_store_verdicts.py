@@ -1,5 +1,6 @@
 import asyncio
 import sqlite3
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from fraudguard.errors import StoreError
 from fraudguard.numbering import BadNumber, Kind, Number
 from fraudguard.policy.pin import Keyed, Pin, PinKind, Seal, Terms
 from fraudguard.policy.reasons import QUIET, Outcome, Reason
-from fraudguard.policy.records import Attempt, Block, Facts, Grant, Limit, Scope, Verdict
+from fraudguard.policy.records import UNBOUNDED, Attempt, Block, Facts, Grant, Limit, Scope, Standing, Verdict
 from fraudguard.rating import Rate
 from fraudguard.store import VerdictLog, migrate, open_writer
 from fraudguard.store.alerts import FOLD_MILLIS, ack_alert, list_alerts
@@ -49,6 +50,8 @@ def verdict(
     grant=None,
     block=None,
     keyed=None,
+    strict=False,
+    standing=UNBOUNDED,
     **attempt,
 ):
     fields = {
@@ -70,6 +73,8 @@ def verdict(
         grant=grant,
         block=block,
         keyed=keyed,
+        strict=strict,
+        standing=standing,
     )
     allowed = reason in {Reason.OK, Reason.EMERGENCY}
     outcome = Outcome.ALLOW if allowed else Outcome.NOWHERE
@@ -113,6 +118,48 @@ async def test_a_verdict_is_stored_whole(log, reader):
     assert stored.simulated == ("blocked", "over_limit")
     assert stored.bad_number is None
     assert await reader.read(list_alerts) == ()
+
+
+async def test_how_things_stood_is_stored(log, reader):
+    low = Standing(5_000_000, "account 204 of tenant acme, per day", None, "", "3 calls at once")
+    await log.record(verdict("c1", uniqueid="1800000000.7", strict=True, standing=low))
+    await log.record(verdict("c2", standing=Standing(0, too_fast="5 attempts in 60 s", too_many="3 calls at once")))
+    await log.record(verdict("c3"))
+    stored = {one.call: one for one in await reader.read(list_attempts)}
+    assert {name: (one.budget, one.room, one.pressed, one.strict) for name, one in stored.items()} == {
+        "c1": ("account 204 of tenant acme, per day", 5_000_000, "3 calls at once", True),
+        "c2": ("", 0, "5 attempts in 60 s", False),
+        "c3": ("", None, "", False),
+    }
+    assert {type(one.strict) for one in stored.values()} == {bool}
+    ids = await reader.read(lambda c: c.execute("SELECT uniqueid FROM attempts ORDER BY id").fetchall())
+    assert ids == [("1800000000.7",), ("",), ("",)]
+
+
+@pytest.mark.parametrize(
+    ("reason", "standing", "details"),
+    [
+        (Reason.TOO_FAST, Standing(too_fast="5 attempts in 60 s"), {"pressed": "5 attempts in 60 s"}),
+        (Reason.TOO_MANY, Standing(too_many="3 calls at once"), {"pressed": "3 calls at once"}),
+        (Reason.OVER_BUDGET, Standing(7, "tenant acme, per day"), {"budget": "tenant acme, per day"}),
+        (Reason.OVER_LIMIT, Standing(7, "tenant acme, per day", None, "5 attempts in 60 s"), {}),
+    ],
+)
+async def test_an_alert_tells_what_was_too_much(log, reader, reason, standing, details):
+    await log.record(refusal("c1", reason=reason, standing=standing))
+    later = replace(standing, room=3, too_fast=standing.too_fast and "6 attempts in 60 s")
+    await log.record(refusal("c2", reason=reason, standing=later, at=NOW + 1))
+    (alert,) = await reader.read(list_alerts)
+    assert (alert.kind, alert.tries, alert.details) == (reason, 2, details)
+
+
+async def test_of_a_duress_pin_no_budget_is_told(log, reader):
+    keyed = Keyed(NOW, pin(duress=True), tries=1)
+    await log.record(refusal(reason=Reason.OVER_BUDGET, standing=Standing(7, "tenant acme, per day"), keyed=keyed))
+    assert {alert.kind: alert.details for alert in await reader.read(list_alerts)} == {
+        "over_budget": {"pin": "anna", "budget": "tenant acme, per day"},
+        "pin_duress": {"pin": "anna"},
+    }
 
 
 async def test_a_listener_that_raises_keeps_no_caller_waiting(writer, reader):
@@ -408,14 +455,15 @@ async def test_a_closed_writer_is_a_store_error(database):
     await log.close()
 
 
-@given(st.lists(st.text(st.characters(codec=None)) | st.text().map(lambda text: text * 100), min_size=6, max_size=6))
+@given(st.lists(st.text(st.characters(codec=None)) | st.text().map(lambda text: text * 100), min_size=8, max_size=8))
 def test_no_text_a_caller_sends_keeps_a_verdict_from_being_stored(texts):
-    number, account, source, asterisk, linkedid, trunk = texts
+    number, account, source, asterisk, linkedid, trunk, uniqueid, budget = texts
     bad = BadNumber(number, "no")
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
         connection.deserialize(EMPTY)
         odd = {"account": account, "source": source, "asterisk": asterisk, "linkedid": linkedid, "trunk": trunk}
+        odd |= {"uniqueid": uniqueid, "standing": Standing(1, budget, too_fast=budget)}
         store_batch([attempt_row(verdict(reason=Reason.BAD_NUMBER, number=bad, rate=None, **odd))] * 3, connection)
         dialled, tries = connection.execute("SELECT dialled, tries FROM alerts").fetchone()
         assert len(dialled) <= TEXT_LIMIT

@@ -74,7 +74,7 @@ def add(
             where="NAME",
             fix=f"'fraudguard pin rotate{' --duress' * duress}' gives another, 'fraudguard pin revoke' takes it",
         )
-    if not app.settings.pin_of(tenant).ask:
+    if not app.settings.wants_pins(tenant):
         click.echo(f"warning: no call of tenant {tenant} wants a PIN: pin.ask in {app.config_path} is empty", err=True)
     new = NewPin(tenant, name, PinKind.TOTP if totp else PinKind.DIGITS, duress, terms)
     vault = vault_of(app, before)

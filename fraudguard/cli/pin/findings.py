@@ -39,7 +39,7 @@ def pins(app: App) -> Iterator[Finding]:
         yield _pepper(app.settings, stored)
     now = app.clock.now()
     for tenant in sorted({DEFAULT_TENANT, *app.settings.tenants}):
-        if app.settings.pin_of(tenant).ask:
+        if app.settings.wants_pins(tenant):
             yield _pins_of(tenant, stored.of(tenant), now)
 
 
@@ -72,8 +72,8 @@ def prompts(settings: Settings, folders: Sequence[Path]) -> Iterator[Finding]:
     """Has Asterisk the sounds that callers are to hear? `folders` are where they may be on this machine."""
     wanted: dict[tuple[str, str], None] = {}
     for tenant in (DEFAULT_TENANT, *settings.tenants):
-        asking = settings.pin_of(tenant)
-        if asking.ask:
+        if settings.wants_pins(tenant):
+            asking = settings.pin_of(tenant)
             wanted |= dict.fromkeys((prompt, asking.language) for _, prompt in asking.prompts)
     if not wanted:
         return
