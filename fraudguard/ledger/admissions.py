@@ -160,9 +160,11 @@ class Admissions:
         """Return the Asterisk that a verdict was for."""
         return self._sole or admission.asterisk
 
-    def asker_gone(self, asker: tuple[str, str]) -> tuple[str, ...]:
-        """Note that the channel which asked for verdicts is gone: no other dials by them. Return the verdicts."""
-        kept = self._by_asker.get(asker, ())
+    def asker_gone(self, asker: tuple[str, str], *, after: Millis | None = None) -> tuple[str, ...]:
+        """Note that the channel which asked for verdicts is gone: no other dials by them. Return the verdicts, of those
+        given `after` an instant: earlier ones may have been dialled by unseen.
+        """
+        kept = [one for one in self._by_asker.get(asker, ()) if after is None or one.admission.at > after]
         for one in kept:
             one.gone = True
         return tuple(one.admission.call for one in kept)

@@ -144,7 +144,9 @@ class Ledger:
     def apply(self, event: Event) -> Changes:
         """Follow one event. Any event may come twice, or late; those about other legs than a trunk's change nothing."""
         if isinstance(event, HungUp):
-            for verdict in self._admissions.asker_gone((event.asterisk, event.uniqueid)):
+            gap = self._legs.gap(event.asterisk)
+            after = None if gap is None else gap[1]
+            for verdict in self._admissions.asker_gone((event.asterisk, event.uniqueid), after=after):
                 self.drop(verdict)
         return self._legs.apply(event)
 
@@ -160,7 +162,8 @@ class Ledger:
         changes = self._legs.resync(asterisk, seen, now, missed_since)
         # What was asked for during the gap may have been dialled unseen: that is looked into later.
         there = {(asterisk, one.leg.uniqueid) for one in seen}
-        before, watched = (now, not self.looks_into(asterisk)) if missed_since is None else (missed_since, False)
+        gap = self._legs.gap(asterisk)
+        before, watched = (now, True) if gap is None else (gap[0], False)
         for verdict in self._admissions.askers_missing(asterisk, there, before, watched=watched):
             self.drop(verdict)
         return together((changes, Changes(tell_end=self.ends_untold(asterisk))))
@@ -171,7 +174,7 @@ class Ledger:
 
     def looks_into(self, asterisk: str) -> bool:
         """Say whether an interruption of this Asterisk is still looked into by `settle`."""
-        return self._legs.looks_into(asterisk)
+        return self._legs.gap(asterisk) is not None
 
     def ends_untold(self, asterisk: str) -> tuple[Leg, ...]:
         """Return the answered legs of an Asterisk that has to be told anew when they end: an order may have been lost,
@@ -204,7 +207,7 @@ class Ledger:
             if not self.treasury.pledged(admission.call):
                 continue
             asterisk = self._admissions.asterisk_of(admission)
-            followed = asterisk in self._linked and not self._legs.looks_into(asterisk)
+            followed = asterisk in self._linked and not self.looks_into(asterisk)
             if followed and admission.trunk not in self._house.unfollowed:
                 self.drop(admission.call)
             else:

@@ -339,9 +339,9 @@ class Legs:
         entry.vanished = entry.call
         self._end(key, entry, ended_unseen(entry.call, now), now)
 
-    def looks_into(self, asterisk: str) -> bool:
-        """Say whether an interruption of this Asterisk is still looked into by `settle`."""
-        return any(gap.asterisk == asterisk for gap in self._gaps)
+    def gap(self, asterisk: str) -> tuple[Millis, Millis] | None:
+        """Return begin and end of the interruption of this Asterisk that is still looked into by `settle`, if any is."""
+        return next(((gap.since, gap.until) for gap in self._gaps if gap.asterisk == asterisk), None)
 
     # -- what is left
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from asterisk_harness.loss import prepare
 from asterisk_harness.manager import Manager
+from asterisk_harness.parties import Party
 from asterisk_harness.pbx import Asterisk
 from asterisk_harness.root import RootUnavailableError, obtain
+from asterisk_harness.service import Service
 from asterisk_harness.sip import Carrier, Phones
 from asterisk_harness.waiting import free_port
+from asterisk_harness.wiretap import Wiretap
 
 from fraudguard.ami.events import EVENTS
 from fraudguard.config import Ami, Settings
@@ -118,3 +124,58 @@ def reached(site: Site) -> Callable[[], list[str]]:
     """What was dialled at the first carrier since the test began, in order."""
     mark = site.carrier.mark()
     return lambda: site.carrier.dialled_since(mark)
+
+
+@pytest.fixture(scope="module")
+def loss_folder(running_site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A service that bounds nothing but money, made once."""
+    folder = tmp_path_factory.mktemp("loss")
+    prepare(Service(folder, running_site.guard_port), 1, running_site.ami_secret)
+    return folder
+
+
+@pytest.fixture
+def link(site: Site) -> Iterator[Wiretap]:
+    """A link to Asterisk's manager that can be cut."""
+    with Wiretap(site.ami_port) as link:
+        yield link
+
+
+@pytest.fixture
+def make_service(site: Site, loss_folder: Path, link: Wiretap, tmp_path: Path) -> Iterator[Callable[[], Service]]:
+    """Make a service with a database of its own, that reaches Asterisk through the link; not running."""
+    made: list[Service] = []
+
+    def make() -> Service:
+        folder = shutil.copytree(loss_folder, tmp_path / f"service{len(made)}")
+        file = folder / "fraudguard.toml"
+        file.write_text(re.sub(r"(\[ami.asterisk\]\nport = )1\n", rf"\g<1>{link.port}\n", file.read_text()))
+        made.append(Service(folder, site.guard_port))
+        return made[-1]
+
+    yield make
+    for service in made:
+        service.stop()
+
+
+@pytest.fixture
+def stopped_service(make_service: Callable[[], Service]) -> Service:
+    return make_service()
+
+
+@pytest.fixture
+def own_carrier(site: Site) -> Iterator[Party]:
+    """A carrier in place of the first that tells by its own clock how long calls lasted."""
+    site.carrier.stop()
+    try:
+        with Party(site.sip_port, port=site.carrier.port) as carrier:
+            yield carrier
+    finally:
+        site.carrier.start()
+
+
+@pytest.fixture
+def own_phones(site: Site) -> Iterator[Party]:
+    """Phones that do what people do: hold, transfer, give up."""
+    with Party(site.sip_port) as phones:
+        yield phones

@@ -16,6 +16,7 @@ from typing import Literal, Self
 
 from asterisk_harness.parties import Leg, Party
 from asterisk_harness.service import Service
+from asterisk_harness.waiting import wait_until
 from asterisk_harness.wiretap import Wiretap
 
 
@@ -206,3 +207,15 @@ def spent(accounts: Iterable[Account], legs: Iterable[Leg]) -> Mapping[str, Deci
         account.name: cost_by_the_carrier(by_number.get(account.number.removeprefix("9011"), []), account.tariff)
         for account in accounts
     }
+
+
+def start(service: Service) -> None:
+    """Start a service, and wait until it follows Asterisk."""
+    linked = service.log.count('"channels listed"')
+    service.start()
+    wait_until(lambda: service.log.count('"channels listed"') > linked, "the service followed Asterisk")
+
+
+def set_budget(service: Service, amount: Decimal, *options: str) -> None:
+    """Set a budget for a day."""
+    service.cli("budget", "set", str(amount), "--per", "day", *options)

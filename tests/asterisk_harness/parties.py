@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -21,6 +22,8 @@ from asterisk_harness.waiting import free_port, wait_until
 # Nobody sends again what a socket had no room for.
 _RECEIVE_BYTES = 4_000_000
 
+_TONES = 101
+"""The payload type of keys."""
 _MEDIA = {"active": "sendrecv", "held": "sendonly"}
 
 
@@ -136,9 +139,12 @@ class Party:
         self._peer = ("127.0.0.1", asterisk_port)
         self.ring: Callable[[str], float] = lambda _: 0.0
         """For how many seconds a number rings before it is answered."""
+        self.refuse: Callable[[str], int] = lambda _: 0
+        """With which status a number is turned down; 0: it is not."""
         self.port = port or free_port(socket.SOCK_DGRAM)
         self._socket = _bound(self.port)
-        self._media = _bound(free_port(socket.SOCK_DGRAM))  # takes what is said, and nobody listens
+        self._media = _bound(free_port(socket.SOCK_DGRAM))  # of all legs together
+        self._tones: dict[bytes, int] = {}
         self._lock = threading.RLock()
         self._closed = False
         self._said: dict[tuple[str, str], str] = {}
@@ -160,6 +166,16 @@ class Party:
         self._thread.join(5)
         self._socket.close()
         self._media.close()
+
+    @property
+    def tones(self) -> list[int]:
+        """The keys that it was sent until now (RFC 4733 events), by all legs together."""
+        with self._lock, suppress(BlockingIOError):
+            while True:
+                packet = self._media.recv(2048, socket.MSG_DONTWAIT)
+                if packet[1] & 0x7F == _TONES:  # each comes several times, with the timestamp of its beginning
+                    self._tones.setdefault(packet[4:12], packet[12])
+        return list(self._tones.values())
 
     # -- calling
 
@@ -188,7 +204,8 @@ class Party:
         """Return an SDP body."""
         port = self._media.getsockname()[1]
         lines = ["v=0", f"o=party 1 {next(_versions)} IN IP4 127.0.0.1", "s=-", "c=IN IP4 127.0.0.1", "t=0 0"]
-        lines += [f"m=audio {port} RTP/AVP 0", "a=rtpmap:0 PCMU/8000", f"a={_MEDIA[media]}"]
+        lines += [f"m=audio {port} RTP/AVP 0 {_TONES}", "a=rtpmap:0 PCMU/8000"]
+        lines += [f"a=rtpmap:{_TONES} telephone-event/8000", f"a={_MEDIA[media]}"]
         return "".join(f"{line}\r\n" for line in lines)
 
     def send_request(
@@ -279,6 +296,10 @@ class Party:
             at,
         )
         self._keep(leg)
+        if refusal := self.refuse(number):
+            leg.status, leg.ended = refusal, at
+            self._answer(message, refusal, to=leg.local)
+            return
         self._answer(message, 180, to=leg.local, final=False)
         seconds = self.ring(number)
         if not seconds:
@@ -297,7 +318,7 @@ class Party:
 
     def _answer(self, request: str, status: int, body: str = "", *, to: str = "", final: bool = True) -> None:
         call_id, cseq = _header(request, "Call-ID"), _header(request, "CSeq")
-        names = {100: "Trying", 180: "Ringing", 200: "OK", 481: "No Such Call", 487: "Request Terminated"}
+        names = {180: "Ringing", 200: "OK", 481: "No Such Call", 486: "Busy Here", 487: "Request Terminated"}
         headers = {
             "Via": _header(request, "Via"),
             "From": _header(request, "From"),
@@ -307,7 +328,7 @@ class Party:
             "Contact": f"<sip:party@127.0.0.1:{self.port}>",
             **({"Content-Type": "application/sdp"} if body else {}),
         }
-        said = self._send(f"SIP/2.0 {status} {names[status]}", headers, body)
+        said = self._send(f"SIP/2.0 {status} {names.get(status, 'Refused')}", headers, body)
         if final:
             self._said[call_id, cseq] = said
 

@@ -8,11 +8,14 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from asterisk_harness.clocks import Clock
 from asterisk_harness.waiting import free_port, wait_until
 
 CONFIG = Path(__file__).parent.parent / "asterisk" / "config"
+INSIDE = Path("/srv")
+"""Where an Asterisk sees its session's folder."""
 
-# $1 the root, $2 the session's folder. Mounts are private to this process and vanish with it.
+# $1 the root, $2 the session's folder, then NAME=VALUE. Mounts are private to this process and vanish with it.
 _ENTER = """
 set -e
 mount --bind "$2" "$1/srv"
@@ -20,7 +23,9 @@ mount --bind "$2/hosts" "$1/etc/hosts"
 mount --bind "$2/resolv.conf" "$1/etc/resolv.conf"
 mount -t proc proc "$1/proc"
 mount --rbind /dev "$1/dev"
-exec chroot "$1" /usr/sbin/asterisk -f -C /srv/etc/asterisk.conf -vvv
+root=$1
+shift 2
+exec chroot "$root" /usr/bin/env "$@" /usr/sbin/asterisk -f -C /srv/etc/asterisk.conf -vvv
 """
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -28,10 +33,10 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 class Asterisk:
     """Starts and stops one. Configuration comes from tests/asterisk/config, with {placeholders} filled in: `values`,
-    and {callee}, the port of the phone that can be called.
+    and {callee}, the port of the phone that can be called. With a clock in its folder it goes by that one.
     """
 
-    def __init__(self, root: Path, folder: Path, values: Mapping[str, str]) -> None:
+    def __init__(self, root: Path, folder: Path, values: Mapping[str, str], clock: Clock | None = None) -> None:
         self._root = root
         self._folder = folder
         self.callee_port = free_port(socket.SOCK_DGRAM)
@@ -47,6 +52,7 @@ class Asterisk:
         # Asterisk resolves the machine's own name at every call: without this line each waits 5 s for a name server.
         (folder / "hosts").write_text(f"127.0.0.1 localhost {socket.gethostname()}\n")
         (folder / "resolv.conf").write_text("")
+        self._environment = {} if clock is None else clock.environment(seen_at=INSIDE)
         self._process: subprocess.Popen[bytes] | None = None
         self._spooled = 0
 
@@ -63,6 +69,7 @@ class Asterisk:
                 [
                     *("setpriv", "--pdeathsig", "KILL", "unshare", "-m", "--propagation", "private"),
                     *("sh", "-c", _ENTER, "asterisk", self._root, self._folder),
+                    *(f"{name}={value}" for name, value in self._environment.items()),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=errors,

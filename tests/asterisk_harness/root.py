@@ -32,14 +32,19 @@ def obtain() -> Path:
         raise RootUnavailableError("not a Debian system: mmdebstrap and sip-tester come from there")
     if subprocess.run(["unshare", "-m", "--pid", "--fork", "true"], check=False, capture_output=True).returncode:
         raise RootUnavailableError("unshare is not permitted here (a container without CAP_SYS_ADMIN?)")
-    cache = Path(os.environ.get("FRAUDGUARD_CACHE") or "/var/cache/fraudguard")
-    cache.mkdir(parents=True, exist_ok=True)
+    cache = _cache()
     with _locked(cache / "asterisk.lock"):
         _install_tools()
         root = cache / f"asterisk-{hashlib.sha256(_RECIPE.encode()).hexdigest()[:12]}"
         if not root.exists():
             _build(root)
     return root
+
+
+def _cache() -> Path:
+    cache = Path(os.environ.get("FRAUDGUARD_CACHE") or "/var/cache/fraudguard")
+    cache.mkdir(parents=True, exist_ok=True)
+    return cache
 
 
 # A build that is killed takes its children and its mounts with it: nothing goes on writing into the folder.
@@ -57,11 +62,21 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
+def install(package: str) -> None:
+    """Install a package of the machine's own Debian. Raises RootUnavailableError."""
+    with _locked(_cache() / "asterisk.lock"):
+        _install([package])
+
+
 def _install_tools() -> None:
     missing = [package for command, package in TOOLS.items() if shutil.which(command) is None]
     if missing:
-        _run(["apt-get", "update", "-q"])
-        _run(["apt-get", "install", "-q", "-y", "--no-install-recommends", *missing])
+        _install(missing)
+
+
+def _install(packages: list[str]) -> None:
+    _run(["apt-get", "update", "-q"])
+    _run(["apt-get", "install", "-q", "-y", "--no-install-recommends", *packages])
 
 
 def _build(root: Path) -> None:

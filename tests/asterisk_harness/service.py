@@ -18,6 +18,7 @@ from typing import Any
 
 from click.testing import CliRunner
 
+from asterisk_harness.clocks import Clock
 from asterisk_harness.waiting import wait_until
 from fraudguard.cli import cli
 
@@ -92,11 +93,12 @@ _one_command = threading.Lock()
 
 
 class Service:
-    """`fraudguard run` in a folder of its own."""
+    """`fraudguard run` in a folder of its own. `clock` is the one that it goes by; else the machine's."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, clock: Clock | None = None) -> None:
         self._folder = folder
         self._port = port
+        self._environment = {} if clock is None else clock.environment()
         self._process: subprocess.Popen[bytes] | None = None
 
     def prepare(self, *, ami_port: int | None = None, ami_secret: str = "") -> None:
@@ -140,16 +142,16 @@ class Service:
         assert self._process is not None
         return self._process.pid
 
-    def cli(self, *arguments: str) -> str:
-        """Run one command and return what it printed."""
+    def cli(self, *arguments: str, status: int = 0) -> str:
+        """Run one command, that has to end with this status, and return what it printed."""
         with _one_command, chdir(self._folder):
             done = CliRunner().invoke(cli, arguments, catch_exceptions=False, standalone_mode=False)
-        assert done.return_value in (None, 0), done.output
+        assert (done.return_value or 0) == status, done.output
         return done.stdout
 
-    def read(self, *arguments: str) -> Any:
-        """Run one reading command and return its JSON document."""
-        return json.loads(self.cli(*arguments, "--json"))
+    def read(self, *arguments: str, status: int = 0) -> Any:
+        """Run one reading command, that has to end with this status, and return its JSON document."""
+        return json.loads(self.cli(*arguments, "--json", status=status))
 
     def start(self) -> None:
         """Start and return when it answers requests."""
@@ -157,6 +159,7 @@ class Service:
             self._process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", FRAUDGUARD, "run"],
                 cwd=self._folder,
+                env={**os.environ, **self._environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
