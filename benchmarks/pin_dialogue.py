@@ -62,6 +62,9 @@ port = 0
 deadline_seconds = 30
 [pin]
 timeout_seconds = 60
+[policy]
+# Nobody calls as much as this: what bounds that is asked, and refuses nothing.
+shadow = ["too_fast", "too_many", "over_budget"]
 [log]
 level = "error"
 """

@@ -108,6 +108,7 @@ class Follower:
         self._due: float | None = None  # when somebody is told, by the loop's time; None while all is well
         self._trouble = ""  # why the channels could not be listed
         self._heard_at: Millis = 0  # when the latest event was read, or the list asked for
+        self._ahead: Millis | None = None  # by how much Asterisk's clock was ahead of ours when that was last asked
         self.lag: float = 0.0  # seconds from reading an event to acting on it, of the latest one
         self.refused = False
         self.following = False
@@ -253,14 +254,14 @@ class Follower:
 
     async def _watch_clock(self) -> None:
         """Tell all ends anew when Asterisk's clock was set: its timers go by it, and were put off or over by that."""
-        ahead: Millis | None = None
         while True:
             await asyncio.sleep(CLOCK_SECONDS)
             if not self.following:
-                ahead = None
                 continue
             with suppress(AmiError):
-                before, ahead = ahead, _ahead(await self.connection.action("Ping"))
+                pong = await self.connection.action("Ping")
+                before, ahead = self._ahead, _ahead(pong)
+                self._ahead = ahead
                 if before is not None and ahead is not None and abs(ahead - before) >= STEP_MILLIS:
                     log.warning("Asterisk's clock was set", asterisk=self._asterisk, seconds=(ahead - before) / 1000)
                     self._take(Changes(tell_end=self._ledger.ends_untold(self._asterisk)))
@@ -307,7 +308,8 @@ class Follower:
             return
 
     def _listed(self, listed: list[Message], asked_at: Millis, pong: Message) -> None:
-        found = events.seen(self._asterisk, listed, self._clock.now(), _ahead(pong) or 0)
+        self._ahead = _ahead(pong)
+        found = events.seen(self._asterisk, listed, self._clock.now(), self._ahead or 0)
         since = self._followed_until
         missed_since = None if since is None else since - UNNOTICED_MILLIS
         self._take(self._ledger.resync(self._asterisk, found, asked_at, missed_since))

@@ -23,7 +23,7 @@ from fraudguard.policy import DEFAULT_TENANT, Attempt, Facts, PolicyIndex, Reaso
 from fraudguard.policy.pin import Keyed, Pin
 from fraudguard.policy.records import Standing
 from fraudguard.policy.ruling import as_json as ruling_json
-from fraudguard.rating.rate import SLACK_SECONDS, Rate, cost
+from fraudguard.rating.rate import Rate, most
 from fraudguard.store import policies
 from fraudguard.store.budgets import list_budgets
 from fraudguard.store.calls import followed_until
@@ -172,7 +172,7 @@ def _lease_step(lease: int, most: Micros | None, settings: Settings) -> str:
 
 def most_of(rate: Rate | None, lease_seconds: int) -> Micros | None:
     """Return what a call can cost at most within a lease; None without a price."""
-    return None if rate is None else cost(rate, lease_seconds + SLACK_SECONDS)
+    return None if rate is None else most(rate, lease_seconds)
 
 
 def span(seconds: int) -> str:

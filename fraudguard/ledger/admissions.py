@@ -58,7 +58,7 @@ class Admissions:
         return len(self._kept)
 
     def add(self, admission: Admission, *, watched: bool = True) -> None:
-        """Keep it. Once is enough: the same verdict again changes nothing. One that the store kept was not `watched`."""
+        """Keep it. Once is enough: the same verdict again changes nothing. What the store kept was not `watched`."""
         # With one Asterisk every verdict is about it, under whatever name its dialplan goes.
         if self._sole:
             self._add(admission, self._sole, watched)
@@ -178,7 +178,10 @@ class Admissions:
         missing = [
             asker
             for asker, kept in self._by_asker.items()
-            if asker[0] == asterisk and asker not in there and kept[-1].admission.at < before and (watched or not kept[-1].watched)
+            if asker[0] == asterisk
+            and asker not in there
+            and kept[-1].admission.at < before
+            and (watched or not kept[-1].watched)
         ]
         return tuple(verdict for asker in missing for verdict in self.asker_gone(asker))
 

@@ -10,7 +10,7 @@ from fraudguard.house import House, Line
 from fraudguard.ledger.admissions import Admissions, Chain
 from fraudguard.ledger.dialled import SHORT_PREFIX, digits_of, number_of
 from fraudguard.ledger.records import Admission, Call, Dialled, Leg, State, Why
-from fraudguard.numbering import BadNumber, Kind, Number
+from fraudguard.numbering import Number
 from fraudguard.policy import DEFAULT_TENANT
 from fraudguard.policy.alert import AlertKind, NewAlert
 from fraudguard.rating.rate import Rate
@@ -131,7 +131,8 @@ class Judge:
     def _is_domestic(self, number: str) -> bool:
         # Without a plus it may be E.164 or national, as the carrier takes it.
         readings = {number, "+" + digits_of(number)} if number else set()
-        return any(_stays_at_home(one.normalise(reading)) for one in self._normalisers for reading in readings)
+        numbers = (one.normalise(reading) for one in self._normalisers for reading in readings)
+        return any(isinstance(number, Number) and number.stays_home for number in numbers)
 
 
 def alert_about(
@@ -157,13 +158,6 @@ def alert_about(
         call=call.call,
         details={key: value for key, value in details.items() if value},
     )
-
-
-def _stays_at_home(number: Number | BadNumber) -> bool:
-    """Say whether the fence lets it through: a domestic number, or a freephone number of a domestic region."""
-    if isinstance(number, BadNumber):
-        return False
-    return number.kind is Kind.DOMESTIC or (number.kind is Kind.TOLL_FREE and number.region is not None)
 
 
 def _read(string: str, lines: tuple[Line, ...]) -> tuple[Line, str]:

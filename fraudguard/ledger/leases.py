@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Container, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Container
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from fraudguard.clock import Millis
-from fraudguard.ledger.records import Call, State
-from fraudguard.ledger.treasury import Key, Treasury
+from fraudguard.ledger.records import Call, Key, State
+from fraudguard.ledger.treasury import Treasury
 from fraudguard.policy.lease import LeaseTerms, next_lease
 from fraudguard.rating.rate import SLACK_SECONDS
 
@@ -38,6 +38,19 @@ class _Lease:
     refused: str = ""  # why it was not when that was last tried
 
 
+@dataclass(slots=True)
+class Renewals:
+    """What came of looking at the leases that end soon: calls with their new one, of which Asterisk may be told when
+    they are stored; calls that Asterisk should have ended by itself, but was not given a lease by its dialplan; calls
+    that are about to be cut; and calls of which it did not confirm a shorter lease.
+    """
+
+    renewed: list[Call] = field(default_factory=list)
+    overstayed: list[Call] = field(default_factory=list)
+    to_warn: list[Call] = field(default_factory=list)
+    untold: list[Call] = field(default_factory=list)
+
+
 class Leases:
     """Knows the lease of every answered call that a verdict allowed. `call_of` returns a call as it now is.
 
@@ -52,8 +65,6 @@ class Leases:
         self._call_of = call_of
         self._bounded = bounded
         self._leases: dict[Key, _Lease] = {}
-        self._to_warn: list[Call] = []
-        self._to_end: list[Key] = []
         self._due: list[tuple[Millis, Key]] = []  # a heap; of what has ended, entries stay until their time
 
     def begin(self, key: Key, call: Call) -> None:
@@ -67,29 +78,29 @@ class Leases:
         lease = self._leases.pop(key, None)
         return "" if lease is None else lease.refused
 
-    def due(self, now: Millis, linked: Container[str], *, strict: Callable[[str, Millis], bool]) -> Iterator[Call]:
-        """Renew what has to be renewed by now, on Asterisks that are linked; return the calls with their new lease.
-
-        The money for it is set aside. Asterisk may be told when the call is stored.
-        """
+    def renew(self, now: Millis, linked: Container[str], *, strict: Callable[[str, Millis], bool]) -> Renewals:
+        """Renew what has to be renewed by now, on Asterisks that are linked. The money for it is set aside."""
+        found = Renewals()
         while self._due and self._due[0][0] <= now:
             at, key = heapq.heappop(self._due)
             lease, call = self._leases.get(key), self._call_of(key)
             if lease is None or lease.due != at or call is None or call.state is not State.UP:
                 continue
-            if key[0] not in linked or lease.wanted is not None:
+            renewed = None
+            if key[0] not in linked:
                 lease.refused = UNLINKED
-                self._at(now + AGAIN_MILLIS, key, lease)
-                self._overstay(key, call, now, lease)
-                continue
-            renewed = self._renewed(call, now, lease, strict=strict(call.tenant, now))
-            if renewed is None:
-                self._at(now + AGAIN_MILLIS, key, lease)
-                self._warn(call, now, lease)
-                self._overstay(key, call, now, lease)
+            elif lease.wanted is not None:
+                found.untold.append(call)
             else:
+                renewed = self._renewed(call, now, lease, strict=strict(call.tenant, now))
+            if renewed is not None:
+                self._treasury.follow(renewed, now)
                 self._plan(key, renewed, lease)
-                yield renewed
+                found.renewed.append(renewed)
+                continue
+            self._at(now + AGAIN_MILLIS, key, lease)
+            self._look_at_the_end(call, now, lease, found)
+        return found
 
     def _renewed(self, call: Call, now: Millis, lease: _Lease, *, strict: bool) -> Call | None:
         assert call.lease_seconds is not None
@@ -103,32 +114,15 @@ class Leases:
         lease.refused, lease.warned, lease.overstayed = "", False, False
         return replace(call, lease_seconds=seconds)
 
-    def _warn(self, call: Call, now: Millis, lease: _Lease) -> None:
+    def _look_at_the_end(self, call: Call, now: Millis, lease: _Lease, found: Renewals) -> None:
         assert call.lease_seconds is not None
-        if (
-            not lease.warned
-            and self._terms.warning
-            and call.seconds_at(now) >= call.lease_seconds - self._terms.warning
-        ):
+        left = call.lease_seconds - call.seconds_at(now)
+        if not lease.warned and self._terms.warning and left <= self._terms.warning:
             lease.warned = True
-            self._to_warn.append(call)
-
-    def _overstay(self, key: Key, call: Call, now: Millis, lease: _Lease) -> None:
-        """Have a call ended that Asterisk should have ended by itself: its dialplan was not given the lease."""
-        assert call.lease_seconds is not None
-        if not lease.overstayed and call.seconds_at(now) > call.lease_seconds + SLACK_SECONDS:
+            found.to_warn.append(call)
+        if not lease.overstayed and left < -SLACK_SECONDS:
             lease.overstayed = True
-            self._to_end.append(key)
-
-    def to_end(self) -> tuple[Key, ...]:
-        """Return the legs that have outlived their lease since the last time."""
-        found, self._to_end = tuple(self._to_end), []
-        return found
-
-    def to_warn(self) -> tuple[Call, ...]:
-        """Return the calls whose callers are to be told, since the last time, that they are about to be cut."""
-        found, self._to_warn = tuple(self._to_warn), []
-        return found
+            found.overstayed.append(call)
 
     def wants_order(self, key: Key, call: Call) -> bool:
         """Say whether Asterisk is to be told of the lease that a call was stored with."""
@@ -142,10 +136,11 @@ class Leases:
             lease.stored = call.lease_seconds
         return self.wants_order(key, call)
 
-    def shorten(self, key: Key, seconds: int) -> None:
+    def shorten(self, key: Key, seconds: int, why: str = "") -> None:
         """Want a call to end so many seconds after its answer. Its money returns when Asterisk has been told."""
-        if key in self._leases:
-            self._leases[key].wanted = seconds
+        lease = self._leases.get(key)
+        if lease is not None:
+            lease.wanted, lease.refused = seconds, why
 
     def wanted(self, key: Key, call: Call) -> int | None:
         """Return how many seconds after its answer Asterisk is to end a call: never more than is stored."""

@@ -30,13 +30,14 @@ from fraudguard.ledger.records import (
     Changes,
     Event,
     HungUp,
+    Key,
     Leg,
     Seen,
     State,
     admission_of,
 )
 from fraudguard.ledger.tempo import Tempo, caller_of
-from fraudguard.ledger.treasury import Key, Treasury
+from fraudguard.ledger.treasury import Treasury
 from fraudguard.ledger.warnings import warnings
 from fraudguard.money import Micros
 from fraudguard.policy import Facts, PolicyIndex, Reason, Verdict
@@ -70,7 +71,7 @@ class Ledger:
         self._judge = Judge(house, self._admissions, price)
         bounded = Reason.OVER_BUDGET not in house.shadow
         self._leases = Leases(house.lease, self.treasury, self._call, bounded=bounded)
-        self._legs = Legs(house, self._admissions, self._judge, self.treasury, self._leases)
+        self._legs = Legs(house, self._admissions, self._judge, self.treasury, self._leases, bounded=bounded)
         self._unseen_since: Millis | None = None  # the oldest restored verdict by which nothing is known to be dialled
         self._noted: dict[str, Admission] = {}  # allowing verdicts that are being stored
         self._linked: set[str] = set()  # Asterisks whose events are followed, and that can be told something
@@ -139,7 +140,7 @@ class Ledger:
 
     def wonders(self, leg: Leg, string: str, caller: Leg | None = None) -> bool:
         """Say whether nothing explains a leg: then its Dialled needs `said`, and `application` for the alert."""
-        return self._legs.call((leg.asterisk, leg.uniqueid)) is None and self._judge.wonders(leg, string, caller)
+        return self._legs.call(leg.key) is None and self._judge.wonders(leg, string, caller)
 
     def apply(self, event: Event) -> Changes:
         """Follow one event. Any event may come twice, or late; those about other legs than a trunk's change nothing."""
@@ -218,15 +219,14 @@ class Ledger:
 
         Asterisk is to be told only when the calls are stored (see `stored`).
         """
-        renewed = []
-        for call in self._leases.due(now, self._linked, strict=self._house.is_strict):
+        found = self._leases.renew(now, self._linked, strict=self._house.is_strict)
+        for call in found.renewed:
             self._legs.replace(call)
-            self.treasury.follow(call, now)
-            renewed.append(call)
         return Changes(
-            tuple(renewed),
-            hang_up=tuple(late.leg for key in self._leases.to_end() if (late := self._legs.call(key)) is not None),
-            warn=tuple((call.leg.asterisk, call.caller) for call in self._leases.to_warn()),
+            tuple(found.renewed),
+            hang_up=tuple(call.leg for call in found.overstayed),
+            tell_end=tuple(call.leg for call in found.untold),
+            warn=tuple((call.leg.asterisk, call.caller) for call in found.to_warn),
         )
 
     def stored(self, calls: Iterable[Call], now: Millis) -> tuple[Leg, ...]:
@@ -235,7 +235,7 @@ class Ledger:
         """
         longer = []
         for call in calls:
-            key = (call.leg.asterisk, call.leg.uniqueid)
+            key = call.leg.key
             present = self._legs.call(key)
             if call.state is State.ENDED:
                 if present is None or present.state is State.ENDED:  # else it was found again
@@ -271,7 +271,7 @@ class Ledger:
         """Return a leg as it is named now, when it has to end, and how many seconds after its answer that is; None
         where it has ended or has no end.
         """
-        key = (leg.asterisk, leg.uniqueid)
+        key = leg.key
         call = self._legs.call(key)
         if call is None or call.state is not State.UP or call.answered_at is None:
             return None
@@ -280,11 +280,11 @@ class Ledger:
 
     def untold(self, call: Call) -> bool:
         """Say whether Asterisk is still to be told that a call may live so long."""
-        return self._leases.wants_order((call.leg.asterisk, call.leg.uniqueid), call)
+        return self._leases.wants_order(call.leg.key, call)
 
     def told_end(self, leg: Leg, lease_seconds: int) -> Changes:
         """Note that Asterisk will end a leg so many seconds after its answer."""
-        key = (leg.asterisk, leg.uniqueid)
+        key = leg.key
         call = self._legs.call(key)
         shorter = None if call is None else self._leases.told(key, call, lease_seconds)
         if shorter is None:
@@ -294,15 +294,15 @@ class Ledger:
 
     def reconsider(self, policy: PolicyIndex, now: Millis) -> Changes:
         """End the calls that operators would not allow any more, and shorten those for which there is no more money."""
-        recall = recalled(self.live(), policy, self.treasury, now)
+        recall = recalled(self.live(), policy, self.treasury, now, self._house.shadow)
         cut, shorten = [], []
         for call in self.live():
-            key = (call.leg.asterisk, call.leg.uniqueid)
+            key = call.leg.key
             if key in recall.cut:
                 cut.append(replace(call, cut=call.cut or recall.cut[key]))
                 self._legs.replace(cut[-1])
             elif key in recall.shorten:
-                self._leases.shorten(key, recall.shorten[key])
+                self._leases.shorten(key, recall.shorten[key], recall.short_of[key])
                 shorten.append(call.leg)
         return Changes(tuple(cut), hang_up=tuple(call.leg for call in cut), tell_end=tuple(shorten))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias, assert_never
+from typing import Final, assert_never
 
 from fraudguard.clock import Millis
 from fraudguard.house import House, Line
@@ -35,6 +35,7 @@ from fraudguard.ledger.records import (
     Dialled,
     Event,
     HungUp,
+    Key,
     Leg,
     Moved,
     Seen,
@@ -65,9 +66,6 @@ A channel that came in never shows one of them."""
 SECOND_LEG: Final = "second leg"
 """Why a leg is cut whose verdict was used up by another that is still there, where no money is left for both."""
 
-Key: TypeAlias = tuple[str, str]
-"""Asterisk, and a uniqueid or a channel's name there."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Gap:
@@ -88,14 +86,27 @@ class _Entry:
 
 
 class Legs:
-    """Follows the legs of every Asterisk. `treasury` sets aside what they may cost, `leases` keeps their leases."""
+    """Follows the legs of every Asterisk. `treasury` sets aside what they may cost, `leases` keeps their leases.
 
-    def __init__(self, house: House, admissions: Admissions, judge: Judge, treasury: Treasury, leases: Leases) -> None:
+    Unless they are `bounded`, no leg is cut for want of money.
+    """
+
+    def __init__(
+        self,
+        house: House,
+        admissions: Admissions,
+        judge: Judge,
+        treasury: Treasury,
+        leases: Leases,
+        *,
+        bounded: bool = True,
+    ) -> None:
         self._house = house
         self._admissions = admissions
         self._judge = judge
         self._treasury = treasury
         self._leases = leases
+        self._bounded = bounded
         self._entries: dict[Key, _Entry] = {}  # by uniqueid: live calls, and ended ones until they are settled
         self._by_channel: dict[Key, Key] = {}  # their channels' names
         self._ended: deque[tuple[Millis, Key]] = deque()
@@ -104,7 +115,7 @@ class Legs:
 
     def restore(self, call: Call) -> None:
         """Put back what the store kept of a call that has not ended."""
-        key = (call.leg.asterisk, call.leg.uniqueid)
+        key = call.leg.key
         if call.state is not State.ENDED and key not in self._entries:
             self._enter(key, call).records = 0 if call.cdr_seconds is None else 1
 
@@ -133,7 +144,7 @@ class Legs:
         lines = self._house.lines_of(leg.channel)
         if not lines:
             return NOTHING
-        key = (leg.asterisk, leg.uniqueid)
+        key = leg.key
         entry = self._entries.get(key)
         if entry is None:
             entry = self._enter(key, self._judge.judge(event, lines))
@@ -147,7 +158,7 @@ class Legs:
         known = entry.call
         if known.why != Why.UNGUARDED or known.state is State.ENDED or (known.number and event.said != Why.FENCE):
             return NOTHING
-        key = (known.leg.asterisk, known.leg.uniqueid)
+        key = known.leg.key
         self._treasury.disown(key)
         entry.call = self._paid(
             key,
@@ -196,7 +207,7 @@ class Legs:
 
     def _moved(self, event: Moved) -> Changes:
         leg = event.leg
-        key = (leg.asterisk, leg.uniqueid)
+        key = leg.key
         # A chain is named after the channel that began it: when that one moves, its chain was merged into another.
         self._admissions.join(key, (leg.asterisk, leg.linkedid))
         entry = self._entries.get(key)
@@ -263,7 +274,7 @@ class Legs:
             return NOTHING
         event = self._as_dialled(one, lines)
         call = replace(self._judge.judge(event, lines, missed=True), reconstructed=True)
-        entry = self._enter((leg.asterisk, leg.uniqueid), answered_unseen(call, one))
+        entry = self._enter(leg.key, answered_unseen(call, one))
         return self._changes(entry.call, event, now)
 
     def _as_dialled(self, one: Seen, lines: tuple[Line, ...]) -> Dialled:
@@ -340,7 +351,7 @@ class Legs:
         self._end(key, entry, ended_unseen(entry.call, now), now)
 
     def gap(self, asterisk: str) -> tuple[Millis, Millis] | None:
-        """Return begin and end of the interruption of this Asterisk that is still looked into by `settle`, if any is."""
+        """Return begin and end of the interruption of this Asterisk that `settle` still looks into, if any."""
         return next(((gap.since, gap.until) for gap in self._gaps if gap.asterisk == asterisk), None)
 
     # -- what is left
@@ -372,12 +383,12 @@ class Legs:
 
     def live_leg(self, leg: Leg) -> Leg | None:
         """Return a leg as it is named now; None when it has ended, or is none of ours."""
-        entry = self._entries.get((leg.asterisk, leg.uniqueid))
+        entry = self._entries.get(leg.key)
         return None if entry is None or entry.call.state is State.ENDED else entry.call.leg
 
     def replace(self, call: Call) -> None:
         """Take a leg as it is now: its lease is another, or it is cut."""
-        self._entries[call.leg.asterisk, call.leg.uniqueid].call = call
+        self._entries[call.leg.key].call = call
 
     def shift(self, delta: Millis) -> tuple[Call, ...]:
         """Take all that is under way for so much later, or earlier: the clock was set. Return the live calls."""
@@ -405,7 +416,8 @@ class Legs:
 
     def _paid(self, key: Key, call: Call) -> Call:
         """Have a leg paid for by what its verdict set aside, and its lease looked after; it is cut if nobody pays."""
-        if call.why != Why.EMERGENCY and not self._treasury.dialled(call, call.began_at) and call.call:
+        paid = call.why == Why.EMERGENCY or self._treasury.dialled(call, call.began_at)
+        if not paid and call.call and self._bounded:
             call = replace(call, cut=SECOND_LEG)
         self._admissions.note_dialled(key[0], call.call)
         if call.state is State.UP:

@@ -12,10 +12,14 @@ from fraudguard.numbering.number import BadNumber
 from fraudguard.policy.alert import NewAlert
 from fraudguard.policy.budget import NO_REGION, Payer
 from fraudguard.policy.records import Verdict
-from fraudguard.rating.rate import SLACK_SECONDS, Rate, cost
+from fraudguard.rating.rate import SLACK_SECONDS, Rate, cost, most
 
 CARRIER_SECONDS: Final = 1
 """How much longer than ours a carrier's clock may see a call: answer and end reach Asterisk, and us, on the way."""
+
+
+Key: TypeAlias = tuple[str, str]
+"""Asterisk and uniqueid of a leg."""
 
 
 class State(StrEnum):
@@ -102,6 +106,11 @@ class Leg:
     uniqueid: str
     linkedid: str
     channel: str
+
+    @property
+    def key(self) -> Key:
+        """Return what tells it from all others, whatever it is renamed to."""
+        return (self.asterisk, self.uniqueid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +305,7 @@ class Call:
         """Return what it can cost at most within its lease; what it costs without one is what it has cost."""
         if self.rate is None or self.lease_seconds is None:
             return 0
-        return cost(self.rate, self.lease_seconds + SLACK_SECONDS)
+        return most(self.rate, self.lease_seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,16 +15,13 @@ from typing import Final, TypeAlias
 from fraudguard.clock import Millis
 from fraudguard.ledger.accrual import accrual
 from fraudguard.ledger.pots import Pot, Pots, Spent, bucket_of
-from fraudguard.ledger.records import Admission, Call, State
+from fraudguard.ledger.records import Admission, Call, Key, State
 from fraudguard.money import Micros
 from fraudguard.policy.budget import Budget, Payer
-from fraudguard.rating.rate import SLACK_SECONDS, Rate, cost
-
-Key: TypeAlias = tuple[str, str]
-"""Asterisk and uniqueid of a leg; PLEDGE and a verdict, before there is one."""
+from fraudguard.rating.rate import Rate, most
 
 PLEDGE: Final = ""
-"""Stands for the Asterisk in the key of a verdict by which nothing was dialled yet."""
+"""Stands for the Asterisk in the key of a verdict by which nothing was dialled yet; its uniqueid is the verdict."""
 
 Strict: TypeAlias = Callable[[str, Millis], bool]
 """Whether a tenant's strict profile holds at an instant."""
@@ -148,7 +145,8 @@ class Treasury:
         key = (PLEDGE, admission.call)
         if key in self._holdings:
             return
-        total = _most(admission.rate, admission.lease_seconds)
+        rate, lease = admission.rate, admission.lease_seconds
+        total = 0 if rate is None or lease is None else most(rate, lease)
         self._hold(key, _Holding(admission.payer, admission.call, total, _least(admission.rate), strict=strict))
 
     def withdraw(self, verdict: str) -> bool:
@@ -161,7 +159,7 @@ class Treasury:
         One verdict pays for one leg at a time. Where there is none for a second, it is set aside all the same, because
         the leg is there and may be answered before it is hung up.
         """
-        key = (call.leg.asterisk, call.leg.uniqueid)
+        key = call.leg.key
         if key in self._holdings:
             return True
         pledged = self._holdings.pop((PLEDGE, call.call), None) if call.call else None
@@ -182,7 +180,7 @@ class Treasury:
 
     def follow(self, call: Call, now: Millis) -> None:
         """Take a call that is held for as it now is, while it lives."""
-        holding = self._holdings.get((call.leg.asterisk, call.leg.uniqueid))
+        holding = self._holdings.get(call.leg.key)
         if holding is None or call.state is State.ENDED:
             return
         holding.call = call
@@ -195,7 +193,7 @@ class Treasury:
 
     def moved(self, call: Call) -> None:
         """Take a live call's instants as they are now: the clock was set."""
-        holding = self._holdings.get((call.leg.asterisk, call.leg.uniqueid))
+        holding = self._holdings.get(call.leg.key)
         if holding is not None:
             holding.call = call
 
@@ -203,7 +201,7 @@ class Treasury:
         """Count what an ended call has cost, and return the rest. With `again` it was never answered, and its verdict
         may still be dialled by: then it stays pledged, unless it was given up, which has its price.
         """
-        key = (call.leg.asterisk, call.leg.uniqueid)
+        key = call.leg.key
         holding = self._holdings.get(key)
         if holding is None:
             return
@@ -225,19 +223,19 @@ class Treasury:
         if holding is None:
             return
         self._count_out(holding.verdict)
-        for until, amount in holding.sunken:
-            for pot in self._pots.at(holding.payer, until):
-                pot.add(until, -amount)
+        self._take_back(holding.payer, holding.sunken)
 
     def reopen(self, before: Call, alive: Call, now: Millis) -> None:
         """Take back what was counted of a call that was taken to have ended, and lives."""
-        if (alive.leg.asterisk, alive.leg.uniqueid) in self._holdings:
+        if alive.leg.key in self._holdings:
             self.follow(alive, now)  # its end was not stored yet
             return
         assert before.ended_at is not None
-        for pot in self._pots.at(before.payer, bucket_of(before.ended_at)):
-            pot.add(bucket_of(before.ended_at), -before.charged_at(before.ended_at))
+        self._take_back(before.payer, accrual(before, before.ended_at))
         self.dialled(alive, now)
+
+    def _take_back(self, payer: Payer, spent: Iterable[tuple[Millis, Micros]]) -> None:
+        self._pots.add((until, payer, -amount) for until, amount in spent)
 
     def sink(self, now: Millis) -> None:
         """Count what live calls have spent by now as spent now, so that each period pays for its own part."""
@@ -316,8 +314,4 @@ class Treasury:
 
 
 def _least(rate: Rate | None) -> Micros:
-    return 0 if rate is None else cost(rate, 1 + SLACK_SECONDS)
-
-
-def _most(rate: Rate | None, lease_seconds: int | None) -> Micros:
-    return 0 if rate is None or lease_seconds is None else cost(rate, lease_seconds + SLACK_SECONDS)
+    return 0 if rate is None else most(rate, 1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fraudguard.money import Micros
-from fraudguard.rating.rate import SLACK_SECONDS, Rate, affordable_seconds, cost
+from fraudguard.rating.rate import Rate, affordable_seconds, most, to_increment
 
 SHARE: Final = 8
 """A lease takes at most one part in so many of what is left, so that others can call at the same time."""
@@ -42,13 +42,7 @@ def _lease(terms: LeaseTerms, rate: Rate | None, room: Micros | None, sofar: int
     longest = min(sofar + terms.longest, terms.call)
     if rate is None or room is None:
         return longest
-    paid = cost(rate, sofar + SLACK_SECONDS) if sofar else 0
+    paid = most(rate, sofar) if sofar else 0
     wanted = affordable_seconds(rate, paid + max(0, room) // SHARE)
     possible = affordable_seconds(rate, paid + max(0, room))
-    return min(longest, max(wanted, min(_to_increment(rate, sofar + terms.shortest), possible)))
-
-
-def _to_increment(rate: Rate, seconds: int) -> int:
-    """Return the end of the increment in which so many seconds end: what is paid for is to be talked."""
-    increment = rate.increment_seconds
-    return -(-(seconds + SLACK_SECONDS) // increment) * increment - SLACK_SECONDS
+    return min(longest, max(wanted, min(to_increment(rate, sofar + terms.shortest), possible)))

@@ -143,6 +143,11 @@ class Standing:
     too_fast: str = ""
     too_many: str = ""
 
+    @property
+    def pressed(self) -> str:
+        """Say in words what is exceeded, of both."""
+        return "; ".join(filter(None, (self.too_fast, self.too_many)))
+
 
 UNBOUNDED = Standing()
 

@@ -42,7 +42,7 @@ def no_rate(facts: Facts) -> Outcome | None:
     """
     rate, number = facts.rate, facts.number
     if rate is None:
-        return None if _stays_home(facts) else Outcome.NOWHERE
+        return None if isinstance(number, Number) and number.stays_home else Outcome.NOWHERE
     speaks_for_it = rate.offered and isinstance(number, Number) and number.is_priced_by(rate.prefix)
     return None if speaks_for_it else Outcome.NOWHERE
 
@@ -228,11 +228,3 @@ def _wants_pin(facts: Facts) -> bool:
 
 def _kind(facts: Facts) -> Kind | None:
     return None if isinstance(facts.number, BadNumber) else facts.number.kind
-
-
-def _stays_home(facts: Facts) -> bool:
-    number = facts.number
-    if isinstance(number, BadNumber):
-        return False
-    # +800 is free for the caller in some countries only, and has no region: it needs a price
-    return number.kind is Kind.DOMESTIC or (number.kind is Kind.TOLL_FREE and number.region is not None)

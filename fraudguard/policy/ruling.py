@@ -98,7 +98,7 @@ def flatten(verdict: Verdict) -> Ruling:
         strict=facts.strict,
         budget=standing.budget,
         room=standing.room,
-        pressed="; ".join(filter(None, (standing.too_fast, standing.too_many))),
+        pressed=standing.pressed,
     )
 
 

@@ -52,6 +52,17 @@ SLACK_SECONDS = 2
 """How much later than Asterisk's end of a call its carrier may see it: the way there, and the second that was begun."""
 
 
+def most(rate: Rate, lease_seconds: int) -> Micros:
+    """Return what an answered call can cost at most that Asterisk ends after so many seconds."""
+    return cost(rate, lease_seconds + SLACK_SECONDS)
+
+
+def to_increment(rate: Rate, seconds: int) -> int:
+    """Return the lease that ends with the increment in which one of so many would: what is paid for is to be talked."""
+    increment = rate.increment_seconds
+    return -(-(seconds + SLACK_SECONDS) // increment) * increment - SLACK_SECONDS
+
+
 def affordable_seconds(rate: Rate, money: Micros) -> int:
     """Return for how long an answered call may last without costing more than `money`; 0 when not even its beginning
     is paid for.
@@ -61,7 +72,7 @@ def affordable_seconds(rate: Rate, money: Micros) -> int:
     left = money - rate.connect_fee
     if rate.per_minute == 0 and rate.connect_fee == 0:
         return LONGEST_SECONDS  # however much was overspent
-    if left < 0 or cost(rate, 1 + SLACK_SECONDS) > money:
+    if left < 0 or most(rate, 1) > money:
         return 0
     if rate.per_minute == 0:
         return LONGEST_SECONDS

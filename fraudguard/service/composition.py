@@ -124,27 +124,39 @@ async def running(settings: Settings, machine: Clock) -> AsyncIterator[Service]:
         guard = Guard(house, policy.current, meter.measuring(verdicts), asker, followed.ledger)
 
         server = await stack.enter_async_context(_answering(settings, clock, house, guard))
-        pruning = prune_hourly(writer, settings.retention, clock, pruned=_tell_pruned, failed=meter.store.failed)
-        background(stack, pruning, "retention")
-        days = settings.policy.grant_reminder_days
-        reminding = remind_hourly(writer, days, clock, reminded=lambda _: outbox.wake(), failed=meter.store.failed)
-        background(stack, reminding, "grant reminders")
-
-        sources = Sources(
-            meter,
-            server,
-            settings.currency,
-            agi_failures=tuple(Failure),
-            links=partial(readings.links, followed.followers),
-            calls=partial(readings.calls, followed.ledger, clock),
-            deliveries=partial(readings.deliveries, outbox),
-        )
+        _keep_house(stack, settings, clock, writer, meter, outbox)
+        sources = _sources(settings, clock, meter, server, followed, outbox)
         http = await stack.enter_async_context(observing(settings.http, sources))
         gc.freeze()  # the collector need not look through tables, metadata and modules again and again
         stack.callback(gc.unfreeze)
         stack.callback(Watchdog.started().stop)
         missing = tuple(sorted(decks - policy.current().decks.keys()))
         yield Service(server.address, http, missing, partial(_summary, followed, clock, settings.currency))
+
+
+def _keep_house(
+    stack: AsyncExitStack, settings: Settings, clock: Clock, writer: Writer, meter: Meter, outbox: Outbox
+) -> None:
+    """Do every hour what has to be done."""
+    pruning = prune_hourly(writer, settings.retention, clock, pruned=_tell_pruned, failed=meter.store.failed)
+    background(stack, pruning, "retention")
+    days = settings.policy.grant_reminder_days
+    reminding = remind_hourly(writer, days, clock, reminded=lambda _: outbox.wake(), failed=meter.store.failed)
+    background(stack, reminding, "grant reminders")
+
+
+def _sources(
+    settings: Settings, clock: Clock, meter: Meter, server: AgiServer, followed: Following, outbox: Outbox
+) -> Sources:
+    return Sources(
+        meter,
+        server,
+        settings.currency,
+        agi_failures=tuple(Failure),
+        links=partial(readings.links, followed.followers),
+        calls=partial(readings.calls, followed.ledger, clock),
+        deliveries=partial(readings.deliveries, outbox),
+    )
 
 
 @asynccontextmanager

@@ -189,7 +189,7 @@ def attempt_row(verdict: Verdict) -> Row:
         attempt.linkedid,
         attempt.uniqueid,
         standing.budget,
-        standing.too_fast or standing.too_many,
+        standing.pressed,
     )
     together = "".join(texts)
     if len(together) > TEXT_LIMIT or not together.isprintable():

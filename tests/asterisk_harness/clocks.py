@@ -14,6 +14,7 @@ from asterisk_harness.root import RootUnavailableError, install
 PACKAGE = "libfaketime"
 _LIBRARY = "libfaketimeMT.so.1"
 _OFFSET = "faketime"
+_OWN_MEMORY = 'mount -t tmpfs tmpfs /dev/shm && exec "$@"'
 
 
 class Clock:
@@ -39,8 +40,15 @@ class Clock:
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "DONT_FAKE_MONOTONIC": "1",
-            "FAKETIME_DISABLE_SHM": "1",  # shared memory outlives a process that is killed
         }
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """Return what to put before a command that is to go by it. What libfaketime shares stays the process's own:
+        it would outlive one that is killed.
+        """
+        unshared = ("unshare", "-m", "--propagation", "private", "sh", "-c", _OWN_MEMORY, "sh")
+        return (*unshared, "env", *(f"{name}={value}" for name, value in self.environment().items()))
 
 
 def _library() -> Path:

@@ -144,6 +144,7 @@ class Party:
         self.port = port or free_port(socket.SOCK_DGRAM)
         self._socket = _bound(self.port)
         self._media = _bound(free_port(socket.SOCK_DGRAM))  # of all legs together
+        self._media.setblocking(False)
         self._tones: dict[bytes, int] = {}
         self._lock = threading.RLock()
         self._closed = False
@@ -172,7 +173,7 @@ class Party:
         """The keys that it was sent until now (RFC 4733 events), by all legs together."""
         with self._lock, suppress(BlockingIOError):
             while True:
-                packet = self._media.recv(2048, socket.MSG_DONTWAIT)
+                packet = self._media.recv(2048)
                 if packet[1] & 0x7F == _TONES:  # each comes several times, with the timestamp of its beginning
                     self._tones.setdefault(packet[4:12], packet[12])
         return list(self._tones.values())
@@ -365,7 +366,8 @@ class Party:
                     leg.answered = at
                 else:
                     leg.ended = at
-        leg.responses.setdefault(int(number), status)
+        if method != "CANCEL":  # which has the number of its INVITE
+            leg.responses.setdefault(int(number), status)
 
     def _send(self, first: str, headers: Mapping[str, str], body: str = "") -> str:
         lines = [first, *(f"{key}: {value}" for key, value in headers.items()), f"Content-Length: {len(body)}"]

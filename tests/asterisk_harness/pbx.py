@@ -23,6 +23,7 @@ mount --bind "$2/hosts" "$1/etc/hosts"
 mount --bind "$2/resolv.conf" "$1/etc/resolv.conf"
 mount -t proc proc "$1/proc"
 mount --rbind /dev "$1/dev"
+mount -t tmpfs tmpfs "$1/dev/shm"
 root=$1
 shift 2
 exec chroot "$root" /usr/bin/env "$@" /usr/sbin/asterisk -f -C /srv/etc/asterisk.conf -vvv

@@ -98,7 +98,7 @@ class Service:
     def __init__(self, folder: Path, port: int, clock: Clock | None = None) -> None:
         self._folder = folder
         self._port = port
-        self._environment = {} if clock is None else clock.environment()
+        self._clocked = () if clock is None else clock.prefix
         self._process: subprocess.Popen[bytes] | None = None
 
     def prepare(self, *, ami_port: int | None = None, ami_secret: str = "") -> None:
@@ -157,9 +157,8 @@ class Service:
         """Start and return when it answers requests."""
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", FRAUDGUARD, "run"],
+                ["setpriv", "--pdeathsig", "KILL", *self._clocked, FRAUDGUARD, "run"],
                 cwd=self._folder,
-                env={**os.environ, **self._environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -295,8 +295,8 @@ def test_while_a_shorter_end_is_not_told_nothing_is_renewed():
     ledger.treasury.load([replace(ACCOUNT, amount=61_000)], ())
     assert ledger.reconsider(policy(), NOW + 10 * SECOND).tell_end == (leg(),)
     ledger.treasury.load([ACCOUNT], ())
-    assert not ledger.renew(DUE)
-    assert cut_by(ledger) == UNLINKED
+    assert ledger.renew(DUE) == Changes(tell_end=(leg(),)), "it is told again"
+    assert cut_by(ledger) == "account 204 of tenant acme, per day"
 
 
 def test_a_blocked_call_is_hung_up_and_says_so():

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from ledger_cases import NOW, SECOND, admission, leg, price_of
 
 from fraudguard.ledger import Call, State
-from fraudguard.ledger.recall import BLOCKED, PIN_REVOKED, STUB_SECONDS, recalled
+from fraudguard.ledger.recall import BLOCKED, PIN_REVOKED, STUB_SECONDS, Recall, recalled
 from fraudguard.ledger.treasury import Treasury
-from fraudguard.policy import Block, PolicyIndex, Scope, Snapshot
+from fraudguard.policy import Block, PolicyIndex, Reason, Scope, Snapshot
 from fraudguard.policy.budget import Budget, BudgetScope, Period
 from fraudguard.policy.pin import Pin, PinKind, Seal, Terms
 from fraudguard.rating import cost
@@ -137,3 +137,17 @@ def test_only_what_a_verdict_allowed_and_costs_something_is_cut_for_want_of_mone
     free = replace(call("1.4"), rate=None)
     cut, _ = recall(call(), stray, free, amount=1_000)
     assert cut == {"1.2": "tenant acme, per day"}
+
+
+def test_what_only_simulates_ends_no_call():
+    stolen = PolicyIndex(Snapshot(decks={}, blocks=(Block(1, Scope("acme"), "", "", None, "", "root", 0),)))
+    of_anna = call(pin="anna")
+    made = treasury(of_anna)
+    made.load([replace(TENANT, amount=1)])
+    shadow = frozenset({Reason.BLOCKED, Reason.PIN_REQUIRED, Reason.OVER_BUDGET})
+    assert recalled([of_anna], stolen, made, AT, shadow) == Recall()
+    assert recalled([of_anna], stolen, made, AT, shadow - {Reason.BLOCKED}).cut == {of_anna.leg.key: BLOCKED}
+    assert recalled([of_anna], stolen, made, AT, shadow - {Reason.PIN_REQUIRED}).cut == {of_anna.leg.key: PIN_REVOKED}
+    assert recalled([of_anna], stolen, made, AT, shadow - {Reason.OVER_BUDGET}).cut == {
+        of_anna.leg.key: "tenant acme, per day"
+    }

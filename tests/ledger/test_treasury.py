@@ -251,6 +251,18 @@ def test_a_call_that_was_taken_to_have_ended_and_lives_is_held_for_again():
     assert left(one, NOW + 90 * SECOND) == 909_000
 
 
+def test_what_such_a_call_had_cost_before_midnight_was_not_spent_after_it():
+    one = treasury()
+    call = up(ringing(), MIDNIGHT - 60 * SECOND)
+    one.dialled(call, MIDNIGHT)
+    before = ended(call, MIDNIGHT + 20 * SECOND)
+    one.close(before, again=False)
+    (pot,) = one.pots()
+    assert 0 < pot.spent(MIDNIGHT + 20 * SECOND) < before.charged_at(before.ended_at)
+    one.reopen(before, call, MIDNIGHT + 20 * SECOND)
+    assert pot.spent(MIDNIGHT + 20 * SECOND) == 0
+
+
 def test_the_calls_of_a_pot_are_those_that_it_pays_for():
     one = treasury(TENANT, Budget(BudgetScope(EACH, EACH), Period.DAY, 10**6))
     other = ringing(allowed("other", account="205"), "1.3")
