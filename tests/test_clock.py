@@ -2,7 +2,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from fraudguard.clock import SystemClock, format_instant, parse_instant
+from fraudguard.clock import SteadyClock, SystemClock, format_instant, parse_instant
 from fraudguard.errors import InputError
 
 
@@ -45,3 +45,42 @@ def test_the_system_clock_goes_forward():
     clock = SystemClock()
     assert clock.now() > parse_instant("2026-01-01")
     assert clock.monotonic() <= clock.monotonic()
+
+
+class Machine:
+    """A machine whose clock can be set."""
+
+    def __init__(self):
+        self.wall, self.passed = 1_800_000_000_000, 0.0
+
+    def now(self):
+        return self.wall
+
+    def monotonic(self):
+        return self.passed
+
+    def go_on(self, seconds):
+        self.wall += int(seconds * 1000)
+        self.passed += seconds
+
+
+@pytest.mark.parametrize("delta", [-3_600_000, 3_600_000, -300, 300])
+def test_a_steady_clock_goes_on_when_the_machines_is_set_and_says_by_how_much(delta):
+    machine = Machine()
+    clock = SteadyClock(machine)
+    began = clock.now()
+    machine.go_on(5)
+    machine.wall += delta
+    assert clock.now() == began + 5_000
+    assert clock.monotonic() == 5
+    assert clock.step(250) == delta
+    assert clock.now() == began + 5_000 + delta
+    assert clock.step(250) == 0
+
+
+def test_the_way_a_clock_goes_is_no_step():
+    machine = Machine()
+    clock = SteadyClock(machine)
+    machine.wall += 249
+    assert clock.step(250) == 0
+    assert clock.now() == machine.wall - 249

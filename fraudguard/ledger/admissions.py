@@ -94,9 +94,13 @@ class Admissions:
             every = (kept.admission for chain in chains for kept in self._by_chain.get(chain, ()))
             return max((one for one in every if one.trunk in trunks), key=_price, default=None)
         for chain in chains:
-            for kept in reversed(self._by_chain.get(chain, ())):
-                if kept.admission.trunk in trunks and reaches(number, kept.tail):
-                    return kept.admission
+            matching = [
+                kept
+                for kept in reversed(self._by_chain.get(chain, ()))
+                if kept.admission.trunk in trunks and reaches(number, kept.tail)
+            ]
+            if matching:  # one leg each, where the same was asked for several times
+                return next((kept for kept in matching if not kept.dialled), matching[0]).admission
         return None
 
     def find_without_chain(self, asterisk: str, trunks: Iterable[str], number: str) -> Admission | None:

@@ -81,9 +81,10 @@ class Leases:
     def renew(self, now: Millis, linked: Container[str], *, strict: Callable[[str, Millis], bool]) -> Renewals:
         """Renew what has to be renewed by now, on Asterisks that are linked. The money for it is set aside."""
         found = Renewals()
+        fresh: dict[Key, Call] = {}  # one whose longer lease ends soon too is renewed again
         while self._due and self._due[0][0] <= now:
             at, key = heapq.heappop(self._due)
-            lease, call = self._leases.get(key), self._call_of(key)
+            lease, call = self._leases.get(key), fresh.get(key) or self._call_of(key)
             if lease is None or lease.due != at or call is None or call.state is not State.UP:
                 continue
             renewed = None
@@ -96,10 +97,11 @@ class Leases:
             if renewed is not None:
                 self._treasury.follow(renewed, now)
                 self._plan(key, renewed, lease)
-                found.renewed.append(renewed)
+                fresh[key] = renewed
                 continue
             self._at(now + AGAIN_MILLIS, key, lease)
             self._look_at_the_end(call, now, lease, found)
+        found.renewed += fresh.values()
         return found
 
     def _renewed(self, call: Call, now: Millis, lease: _Lease, *, strict: bool) -> Call | None:

@@ -198,8 +198,10 @@ class Legs:
         ended_at = entry.call.ended_at
         if ended_at is not None and (entry.vanished is None or event.at <= ended_at):
             return NOTHING
-        # Found gone, and now it is seen to end later than that: it was on its way while Asterisk made its list.
-        entry.vanished = None
+        if entry.vanished is not None:
+            # Found gone, and now it is seen to end later than that: it was on its way while Asterisk made its list.
+            self._treasury.reopen(entry.call, entry.vanished, event.at)
+            entry.vanished = None
         given_up = entry.call.answered_at is None and not entry.turned_down
         call = replace(ended(entry.call, event.at), cause=event.cause, given_up=given_up)
         self._end(key, entry, call, event.at)

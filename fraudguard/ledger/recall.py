@@ -44,9 +44,10 @@ def recalled(
             why = _objection(call, policy, now, shadow)
             if why:
                 recall.cut[call.leg.key] = why
-    for pot in treasury.pots():
-        if pot.budget.of_pin or Reason.OVER_BUDGET not in shadow:
-            _collect(pot, treasury, recall, now)
+    bounding = (pot for pot in treasury.pots() if pot.budget.of_pin or Reason.OVER_BUDGET not in shadow)
+    short = {pot for pot in bounding if pot.room(now) < 0}
+    for pot, paid_for in treasury.calls_by_pot(short).items():
+        _collect(pot, paid_for, recall, now)
     return recall
 
 
@@ -58,12 +59,10 @@ def _objection(call: Call, policy: PolicyIndex, now: Millis, shadow: Container[R
     return PIN_REVOKED if revoked and Reason.PIN_REQUIRED not in shadow else ""
 
 
-def _collect(pot: Pot, treasury: Treasury, recall: Recall, now: Millis) -> None:
+def _collect(pot: Pot, calls: Iterable[Call], recall: Recall, now: Millis) -> None:
     """Take back what is set aside of a pot beyond its budget: the dearest first, and what is talked cannot be."""
     over = -pot.room(now)
-    if over <= 0:
-        return
-    calls = sorted(treasury.calls_of(pot), key=lambda call: call.reserved() - call.charged_at(now), reverse=True)
+    calls = sorted(calls, key=lambda call: call.reserved() - call.charged_at(now), reverse=True)
     for call in calls:
         if over <= 0:
             return

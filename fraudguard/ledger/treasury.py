@@ -7,7 +7,7 @@ lowered, or a call took place that no verdict allowed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import Final, TypeAlias
@@ -134,9 +134,15 @@ class Treasury:
         paid, self._paid = self._paid, set()
         return tuple(paid)
 
-    def calls_of(self, pot: Pot) -> Iterator[Call]:
-        """Return the live calls that a pot pays for."""
-        return (holding.call for holding in self._holdings.values() if holding.call is not None and pot in holding.pots)
+    def calls_by_pot(self, pots: Container[Pot]) -> dict[Pot, list[Call]]:
+        """Return the live calls that each of some pots pays for."""
+        calls: dict[Pot, list[Call]] = {}
+        for holding in self._holdings.values():
+            if holding.call is not None:
+                for pot in holding.pots:
+                    if pot in pots:
+                        calls.setdefault(pot, []).append(holding.call)
+        return calls
 
     # -- setting aside
 
@@ -238,9 +244,13 @@ class Treasury:
         self._pots.add((until, payer, -amount) for until, amount in spent)
 
     def sink(self, now: Millis) -> None:
-        """Count what live calls have spent by now as spent now, so that each period pays for its own part."""
+        """Count what live calls have spent by now as spent now, so that each period pays for its own part; and from now
+        on in strict budgets too, where strict times have begun.
+        """
         for holding in self._holdings.values():
             self._sink(holding, now)
+            if holding.call is not None:
+                self.follow(holding.call, now)
 
     def pledged(self, verdict: str) -> bool:
         """Say whether money is set aside for a verdict by which no leg is known."""

@@ -19,20 +19,19 @@ KINDS: Final = dict(zip(LEVELS, (AlertKind.BUDGET_HALF, AlertKind.BUDGET_LOW, Al
 
 def warnings(treasury: Treasury, now: Millis) -> tuple[NewAlert, ...]:
     """Return the alerts about budgets of which a level was reached since the last time."""
-    found = []
-    for pot in treasury.paid():
-        level = _level(pot, now)
-        if level > pot.told:
-            found.append(_alert(pot, level, tuple(treasury.calls_of(pot)), now))
-        if pot.told < level or pot.budget.rolling:  # of a rolling budget a level can be reached again
+    reached = {pot: level for pot in treasury.paid() if (level := _level(pot, now)) != pot.told}
+    calls = treasury.calls_by_pot(reached)
+    found = tuple(_alert(pot, level, calls.get(pot, ()), now) for pot, level in reached.items() if level > pot.told)
+    for pot, level in reached.items():
+        if level > pot.told or pot.budget.rolling:  # of a rolling budget a level can be reached again
             pot.told = level
-    return tuple(found)
+    return found
 
 
 def hush(treasury: Treasury, now: Millis) -> None:
-    """Take all levels that are reached by now for told: they were, before a restart."""
+    """Take all levels that are reached by now for told: they were, before a restart; or an operator made them so."""
     for pot in treasury.paid():
-        pot.told = _level(pot, now)
+        pot.told = max(pot.told, _level(pot, now))
 
 
 def _level(pot: Pot, now: Millis) -> int:

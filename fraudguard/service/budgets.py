@@ -13,6 +13,7 @@ from fraudguard.clock import Clock, Millis
 from fraudguard.errors import StoreError
 from fraudguard.ledger import Ledger
 from fraudguard.ledger.pots import Pots
+from fraudguard.ledger.warnings import hush
 from fraudguard.policy import PolicyIndex
 from fraudguard.service.desk import Desk
 from fraudguard.store import Reader
@@ -73,6 +74,7 @@ class Budgets:
             filled = partial(self._filled, policy, self._clock.now() - LONGEST_MILLIS)
             pots = await self._calls.exactly(lambda: None, filled, reader=self._reader)
             self._ledger.treasury.adopt(pots)  # before anything more is stored
+            hush(self._ledger.treasury, self._clock.now())
             self._stale = False
         self._desk.reconsider(policy)
 

@@ -26,6 +26,18 @@ def test_the_latest_of_a_chain_counts(admissions):
     assert found(admissions, ("other", "1.1")) is None
 
 
+def test_where_one_number_was_asked_for_twice_each_verdict_is_for_one_leg(admissions):
+    admissions.add(admission(call="first"))
+    admissions.add(admission(call="second"))
+    admissions.note_dialled("pbx", found(admissions))
+    assert found(admissions) == "first"
+    admissions.note_dialled("pbx", "first")
+    assert found(admissions) == "second", "which is dialled again"
+    admissions.note_returned("pbx", "first")
+    assert found(admissions) == "first"
+    admissions.note_returned("pbx", "unknown")
+
+
 def test_the_same_verdict_again_changes_nothing(admissions):
     admissions.add(admission())
     admissions.add(admission(number="+1"))

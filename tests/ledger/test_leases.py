@@ -351,3 +351,17 @@ def test_a_leg_that_outlives_its_lease_is_hung_up_once():
     ledger = ledger_with(replace(ACCOUNT, amount=62_000))
     ended = [turn for turn in range(80) if ledger.renew(NOW + turn * SECOND).hang_up]
     assert ended == [63]
+
+
+def test_a_lease_that_would_end_soon_even_when_it_is_renewed_is_renewed_again_at_once():
+    ledger = ledger_with()
+    assert renewed(ledger, NOW + 130 * SECOND) == [180], "and it is renewed once to be told"
+    assert ledger.renew(NOW + 130 * SECOND) == Changes()
+
+
+def test_a_call_that_outlives_its_lease_is_hung_up_once():
+    ledger = ledger_with(replace(ACCOUNT, amount=62_000))
+    assert not ledger.renew(NOW + 62 * SECOND)
+    assert ledger.renew(NOW + 64 * SECOND) == Changes(hang_up=(leg(),))
+    assert not ledger.renew(NOW + 66 * SECOND)
+    assert ledger.live(), "until it is seen to end"

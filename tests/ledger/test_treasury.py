@@ -269,10 +269,11 @@ def test_the_calls_of_a_pot_are_those_that_it_pays_for():
     one.dialled(ringing(), NOW)
     one.dialled(other, NOW)
     one.pledge(allowed("third"), strict=False)
-    of_account = [pot for pot in one.pots() if pot.values[1] == "205"]
-    assert [call for pot in of_account for call in one.calls_of(pot)] == [other]
+    (of_account,) = (pot for pot in one.pots() if pot.values[1] == "205")
     (of_tenant,) = (pot for pot in one.pots() if pot.values[1] is None)
-    assert list(one.calls_of(of_tenant)) == [ringing(), other]
+    assert one.calls_by_pot({of_account}) == {of_account: [other]}
+    assert one.calls_by_pot(set(one.pots()))[of_tenant] == [ringing(), other]
+    assert one.calls_by_pot(()) == {}
 
 
 @pytest.mark.parametrize("zone", ["Asia/Kolkata", "America/Havana"])
@@ -360,3 +361,28 @@ class Money(RuleBasedStateMachine):
 
 TestMoney = Money.TestCase
 TestMoney.settings = settings(max_examples=60, stateful_step_count=30)
+
+
+def test_a_leg_that_is_anothers_than_was_thought_costs_the_one_it_is_taken_from_nothing():
+    one = treasury()
+    call = up(ringing())
+    one.dialled(call, NOW)
+    one.sink(NOW + 30 * SECOND)
+    one.disown(call.leg.key)
+    one.disown(call.leg.key)
+    assert left(one, NOW + 30 * SECOND) == 10**6
+    assert not one.holds(call.call)
+
+
+def test_live_calls_count_in_strict_budgets_soon_after_strict_times_begin():
+    begin = NOW + 60 * SECOND
+    strict = replace(TENANT, strict=True)
+    one = treasury(strict, strict=lambda _tenant, at: at >= begin)
+    call = up(ringing())
+    one.dialled(call, NOW)
+    one.sink(begin - 1)
+    assert one.set_aside > 0
+    assert all(pot.held == 0 for pot in one.pots())
+    one.sink(begin)
+    (pot,) = one.pots()
+    assert pot.held == one.set_aside > 0
