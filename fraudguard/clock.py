@@ -11,6 +11,8 @@ from fraudguard.errors import InputError
 Millis: TypeAlias = int
 """An instant: milliseconds since 1970-01-01T00:00:00Z."""
 
+HOUR_MILLIS: Final = 3_600_000
+
 DAY_MILLIS: Final = 86_400_000
 """A day of 24 hours; for days of a calendar see day_began."""
 

@@ -157,7 +157,7 @@ def build_house(settings: Settings) -> House:
         lease=LeaseTerms(
             shortest=settings.policy.shortest_lease_seconds,
             longest=settings.policy.lease_seconds,
-            call=settings.policy.call_seconds,
+            call=max(settings.policy.call_seconds, settings.policy.lease_seconds),
             warning=settings.policy.cut_warning_seconds,
         ),
         shadow=frozenset(Reason(rule) for rule in settings.policy.shadow),

@@ -247,6 +247,12 @@ class Policy(_Section):
     shadow: tuple[ShadowRule, ...] = ()  # rules that only simulate
     grant_reminder_days: int = Field(default=7, ge=0, le=365)  # an alert so long before a grant ends; 0: none
 
+    @model_validator(mode="after")
+    def _leases_in_order(self) -> Self:
+        if self.shortest_lease_seconds > self.lease_seconds:
+            raise ValueError("shortest_lease_seconds is longer than lease_seconds: raise the one, or lower the other")
+        return self
+
 
 class DialplanSettings(_Section):
     """What the generated dialplan contains beside the trunks."""

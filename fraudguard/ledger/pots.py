@@ -7,15 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta, tzinfo
 from typing import Final, TypeAlias
 
-from fraudguard.clock import DAY_MILLIS, Millis, day_began
+from fraudguard.clock import DAY_MILLIS, HOUR_MILLIS, Millis, day_began
 from fraudguard.money import Micros
 from fraudguard.policy.budget import Budget, BudgetIndex, BudgetScope, Payer, Period, Values
 
 BUCKET_MILLIS: Final = 300_000
 """Spent money is kept by 5 minutes: a rolling hour lasts for up to 65, and never for less than 60. Hours, days and
 months of every time zone begin with one."""
-
-HOUR_MILLIS: Final = 3_600_000
 
 ROLLING_MILLIS: Final = {Period.HOUR: HOUR_MILLIS, Period.DAY: DAY_MILLIS, Period.MONTH: 31 * DAY_MILLIS}
 """How far back a rolling budget looks."""
@@ -96,7 +94,11 @@ class Pot:
         self._buckets: deque[list[int]] = deque()  # [end, amount], oldest first
 
     def add(self, until: Millis, amount: Micros) -> None:
-        """Count what was spent in the 5 minutes that end at `until`; less than nothing takes some back."""
+        """Count what was spent in the 5 minutes that end at `until`; less than nothing takes some back. What is older
+        than the period that runs is nobody's concern any more.
+        """
+        if until <= self.since:
+            return
         self._spent += amount
         buckets = self._buckets
         place = len(buckets)
@@ -140,7 +142,7 @@ class Pots:
     """The pots of a set of budgets, and which of them a payer pays from.
 
     `zones` is the time by which a tenant's periods begin (of None: those of all), `strict` says whether a tenant's
-    strict profile holds at an instant.
+    strict profile holds at an instant. What was spent in periods that are over by `now` is not kept.
     """
 
     def __init__(
@@ -148,8 +150,10 @@ class Pots:
         budgets: Iterable[Budget],
         zones: Callable[[str | None], tzinfo],
         strict: Callable[[str, Millis], bool],
+        now: Millis = 0,
     ) -> None:
         self._index = BudgetIndex(budgets)
+        self._now = now
         self._zones = zones
         self._strict = strict
         self._pots: dict[tuple[Budget, Values], Pot] = {}
@@ -187,9 +191,11 @@ class Pots:
         """Take for told what was told of the same pots before."""
         for key, pot in self._pots.items():
             if key in before._pots:
-                pot.since, pot.told = before._pots[key].since, before._pots[key].told
+                old = before._pots[key]
+                pot.since, pot.told, pot.least = old.since, old.told, old.least
 
     def _new(self, key: tuple[Budget, Values]) -> Pot:
         budget, values = key
         pot = self._pots[key] = Pot(budget, values, self._zones(values[0]))
+        pot.spent(self._now)
         return pot

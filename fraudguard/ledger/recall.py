@@ -45,7 +45,7 @@ def recalled(
             if why:
                 recall.cut[call.leg.key] = why
     bounding = (pot for pot in treasury.pots() if pot.budget.of_pin or Reason.OVER_BUDGET not in shadow)
-    short = {pot for pot in bounding if pot.room(now) < 0}
+    short = {pot for pot in bounding if pot.live and pot.room(now) < 0}
     for pot, paid_for in treasury.calls_by_pot(short).items():
         _collect(pot, paid_for, recall, now)
     return recall
@@ -71,7 +71,7 @@ def _collect(pot: Pot, calls: Iterable[Call], recall: Recall, now: Millis) -> No
             recall.short_of[call.leg.key] = pot.name
     if over > 0:  # more is spent than there is
         for call in calls:
-            if call.rate is not None and call.call:
+            if call.rate is not None and call.call and most(call.rate, 1):  # what is free may go on
                 recall.cut.setdefault(call.leg.key, pot.name)
 
 

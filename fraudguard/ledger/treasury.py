@@ -81,17 +81,17 @@ class Treasury:
 
     # -- budgets
 
-    def prepare(self, budgets: Iterable[Budget], spent: Iterable[Spent]) -> Pots:
+    def prepare(self, budgets: Iterable[Budget], spent: Iterable[Spent], now: Millis = 0) -> Pots:
         """Return pots of these budgets that hold what ended calls have spent. Takes its time with many, and changes
         nothing here: another thread may do it.
         """
-        pots = Pots(budgets, self._zones, self._strict)
+        pots = Pots(budgets, self._zones, self._strict, now)
         pots.add(spent)
         return pots
 
-    def load(self, budgets: Iterable[Budget], spent: Iterable[Spent] = ()) -> None:
+    def load(self, budgets: Iterable[Budget], spent: Iterable[Spent] = (), now: Millis = 0) -> None:
         """Begin anew with these budgets, and with what ended calls have spent."""
-        self.adopt(self.prepare(budgets, spent))
+        self.adopt(self.prepare(budgets, spent, now))
 
     def adopt(self, pots: Pots) -> None:
         """Begin anew with these pots. What is set aside stays so, and so does what live calls have spent."""
@@ -272,7 +272,6 @@ class Treasury:
         for pot in holding.pots:
             pot.held += holding.held
             pot.live += 1
-            pot.least = holding.least
 
     def _detach(self, holding: _Holding) -> None:
         for pot in holding.pots:
@@ -318,6 +317,7 @@ class Treasury:
         for pot in holding.pots:
             pot.add(until, amount)
             pot.held -= amount
+            pot.least = holding.least
             self._paid.add(pot)
         holding.sunk = cost_so_far
         holding.sunken.append((until, amount))

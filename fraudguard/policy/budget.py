@@ -8,7 +8,7 @@ from enum import StrEnum
 from itertools import product
 from typing import Final, NamedTuple, TypeAlias
 
-from fraudguard.clock import Millis
+from fraudguard.clock import DAY_MILLIS, HOUR_MILLIS, Millis
 from fraudguard.money import Micros
 
 EACH: Final = "*"
@@ -110,6 +110,12 @@ DEFAULT_BUDGETS: Final = (
     Budget(BudgetScope(EACH), Period.DAY, 25_000_000, domestic=False, strict=True),
 )
 """What holds until an operator sets another of the same scope, period and strictness. No small office notices."""
+
+
+def reach(budgets: Iterable[Budget]) -> Millis:
+    """Return how far back any of these budgets may have to look: a calendar's hour, day or month, or a rolling one."""
+    longest = {Period.HOUR: 2 * HOUR_MILLIS, Period.DAY: 26 * HOUR_MILLIS, Period.MONTH: 32 * DAY_MILLIS}
+    return max((longest[budget.period] for budget in budgets if budget.amount is not None), default=0)
 
 
 def in_force(budgets: Iterable[Budget]) -> tuple[Budget, ...]:

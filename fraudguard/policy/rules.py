@@ -186,8 +186,9 @@ def decide(
 
 _REASONS = [reason for reason, _ in ORDER]
 
-AFTER_SPEED: frozenset[Reason] = frozenset(_REASONS[_REASONS.index(Reason.TOO_MANY) + 1 :])
-"""The reasons of verdicts on attempts that were neither too fast nor too many: those are what is counted."""
+AFTER_SPEED: frozenset[Reason] = frozenset(_REASONS[_REASONS.index(Reason.OVER_BUDGET) + 1 :])
+"""The reasons of verdicts on attempts that were neither too fast nor too many, and had money: those are counted. Who
+has none left shall not use up what others may attempt."""
 
 
 def reaches(grant: Grant, rate: Rate) -> bool:

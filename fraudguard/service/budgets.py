@@ -15,10 +15,11 @@ from fraudguard.ledger import Ledger
 from fraudguard.ledger.pots import Pots
 from fraudguard.ledger.warnings import hush
 from fraudguard.policy import PolicyIndex
+from fraudguard.policy.budget import reach
 from fraudguard.service.desk import Desk
 from fraudguard.store import Reader
 from fraudguard.store.keepers import CallKeeper
-from fraudguard.store.spending import LONGEST_MILLIS, spent_since
+from fraudguard.store.spending import spent_since
 
 RETRY_SECONDS = 1.0
 """When it is tried again to read what was spent."""
@@ -71,13 +72,14 @@ class Budgets:
     async def _bring(self) -> None:
         policy = self._policy()
         if self._stale or policy.budgets != self._ledger.treasury.budgets:
-            filled = partial(self._filled, policy, self._clock.now() - LONGEST_MILLIS)
+            filled = partial(self._filled, policy, self._clock.now())
             pots = await self._calls.exactly(lambda: None, filled, reader=self._reader)
             self._ledger.treasury.adopt(pots)  # before anything more is stored
             hush(self._ledger.treasury, self._clock.now())
             self._stale = False
         self._desk.reconsider(policy)
 
-    def _filled(self, policy: PolicyIndex, since: Millis, db: sqlite3.Connection) -> Pots:
-        """Read what was spent, in the reader's thread: with a year of calls that takes seconds."""
-        return self._ledger.treasury.prepare(policy.budgets, spent_since(db, since))
+    def _filled(self, policy: PolicyIndex, now: Millis, db: sqlite3.Connection) -> Pots:
+        """Read what was spent, in the reader's thread: with many accounts and a month to look back it takes seconds."""
+        spent = spent_since(db, now - reach(policy.budgets))
+        return self._ledger.treasury.prepare(policy.budgets, spent, now)

@@ -11,8 +11,9 @@ from fraudguard.ledger import Ledger
 from fraudguard.ledger.judging import Price
 from fraudguard.ledger.tempo import Tempo
 from fraudguard.policy import PolicyIndex
+from fraudguard.policy.budget import reach
 from fraudguard.store.calls import admissions, unfinished_calls
-from fraudguard.store.spending import LONGEST_MILLIS, spent_since
+from fraudguard.store.spending import spent_since
 
 
 def stored_ledger(
@@ -29,6 +30,6 @@ def stored_ledger(
     sole = asterisks[0] if len(asterisks) == 1 else ""
     ledger = Ledger(house, sole, price, asterisks=asterisks, tempo=tempo)
     ledger.restore(admissions(connection, now), unfinished_calls(connection))
-    ledger.treasury.load(policy.budgets, spent_since(connection, now - LONGEST_MILLIS))
+    ledger.treasury.load(policy.budgets, spent_since(connection, now - reach(policy.budgets)), now)
     ledger.treasury.sink(now)
     return ledger

@@ -11,16 +11,13 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Final
 
-from fraudguard.clock import DAY_MILLIS, Millis
+from fraudguard.clock import Millis
 from fraudguard.ledger.accrual import accrual
 from fraudguard.ledger.pots import Spent
 from fraudguard.ledger.records import Call
 from fraudguard.money import Micros
 from fraudguard.policy.budget import Payer
 from fraudguard.store.rows import chunks, placeholders
-
-LONGEST_MILLIS: Final = 32 * DAY_MILLIS
-"""How far back any budget looks: a calendar month, or 31 days."""
 
 _COLUMNS: Final = ("until", *Payer._fields, "amount")
 

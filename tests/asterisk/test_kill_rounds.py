@@ -118,4 +118,4 @@ def test_twenty_callers_at_once_leave_little_of_a_budget(make_service, own_carri
     wait_until(lambda: all(leg.over for leg in legs), "all calls were over")
     unused = budget - sum(charge(leg.seconds, tariff) for leg in legs)
     sys.stdout.write(f"{tariff.name}: {len(legs)} calls left {unused} of {budget} unused\n")
-    assert 0 <= unused < 2 * charge(tariff.increment, tariff) * len(legs)
+    assert 0 <= unused < 2 * charge(tariff.increment, tariff) * len(legs), [f"{leg.seconds:.3f}" for leg in legs]

@@ -61,7 +61,7 @@ tenant,name,duress,kind,regions,max_price,per_day,hours,accounts
 ,Paris,,,FR,,,,
 ,Later,,,,,,{IN_THREE_DAYS},
 ,Elsewhere,,,,,,,204
-,Spender,,,,,0.22,,
+,Spender,,,,,0.06,,
 ,App,,totp,,,,,rita
 acme,Bob,,,,,,,
 spoken,Sam,,,,,,,
@@ -332,9 +332,9 @@ class TestAsking:
         assert alert["number"] == e164(NUMBERS["under threat"])
 
     def test_the_money_of_a_day_is_not_spent_twice_at_once(self, played, recorded):
-        """0.22 pay for one whole lease of 600 s (0.20), and for nearly a minute more."""
+        """0.06 pay for a lease of nearly two minutes (0.04), and for nearly a minute more."""
         leases = sorted((recorded[number]["lease_seconds"] or 0, recorded[number]["reason"]) for number in SPENDERS)
-        assert leases == [(0, "pin_money"), (59, "ok"), (600, "ok")]
+        assert leases == [(0, "pin_money"), (58, "ok"), (118, "ok")]
         assert sum(played[number].result().reached for number in SPENDERS) == 2
 
     def test_the_code_of_an_app_is_good_once(self, played, recorded):

@@ -132,11 +132,17 @@ def test_of_everybodys_budget_the_dearest_call_says_who_it_is():
 
 
 def test_what_does_not_buy_another_call_like_the_latest_is_as_good_as_spent():
+    for rest, kind in ((cost(RATE, 1), "budget_low"), (cost(RATE, 1) - 1, "budget_spent")):
+        money = treasury()
+        money.dialled(up("1"), NOW)
+        money.sink(NOW)
+        (pot,) = money.pots()
+        spend(money, 10_000_000 - pot.spent(NOW) - rest)
+        assert told(money) == [kind]
+
+
+def test_what_was_only_tried_says_nothing_of_what_a_call_costs():
     money = treasury()
-    money.dialled(up("1"), NOW)
-    spend(money, 10_000_000 - cost(RATE, 1))
+    money.pledge(admission(rate=DEAR), strict=False)
+    spend(money, 9_000_000)
     assert told(money) == ["budget_low"]
-    money = treasury()
-    money.dialled(up("1"), NOW)
-    spend(money, 10_000_001 - cost(RATE, 1))
-    assert told(money) == ["budget_spent"]

@@ -128,7 +128,7 @@ async def test_how_things_stood_is_stored(log, reader):
     stored = {one.call: one for one in await reader.read(list_attempts)}
     assert {name: (one.budget, one.room, one.pressed, one.strict) for name, one in stored.items()} == {
         "c1": ("account 204 of tenant acme, per day", 5_000_000, "3 calls at once", True),
-        "c2": ("", 0, "5 attempts in 60 s", False),
+        "c2": ("", 0, "5 attempts in 60 s; 3 calls at once", False),
         "c3": ("", None, "", False),
     }
     assert {type(one.strict) for one in stored.values()} == {bool}
