@@ -129,7 +129,7 @@ def test_a_lease_that_is_not_renewed_is_said_to_be_all(fraudguard):
     text = fraudguard.config.read_text()
     fraudguard.config.write_text(text[: text.index("[ami.")])
     assert "lease: 2 h, at most 1.201 USD; not renewed, because no Asterisk is followed\n" in fraudguard(*call).out
-    fraudguard.config.write_text(text.replace("lease_seconds = 7200", "lease_seconds = 7200\ncall_seconds = 3600"))
+    fraudguard.config.write_text(text.replace("lease_seconds = 7200", "lease_seconds = 3600\ncall_seconds = 3600"))
     assert "lease: 1 h, at most 0.601 USD\n" in fraudguard(*call).out
     fraudguard.config.write_text(text.replace('deck = "carrier"', 'deck = "other"'))
     assert "lease: 2 h at first, without a price; renewed" in fraudguard(*call).out
