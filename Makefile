@@ -40,6 +40,7 @@ bench: $(VENV)/.bench-ready
 	$(BIN)/python benchmarks/rates_import.py
 	$(BIN)/python benchmarks/agi_sessions.py
 	$(BIN)/python benchmarks/ami_events.py
+	$(BIN)/python benchmarks/budgets.py
 	$(BIN)/python benchmarks/pin_dialogue.py
 	$(BIN)/python benchmarks/guarded_calls.py
 
