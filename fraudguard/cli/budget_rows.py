@@ -14,7 +14,7 @@ from fraudguard.house import House
 from fraudguard.ledger.pots import Pot
 from fraudguard.money import Micros, format_amount
 from fraudguard.policy import PolicyIndex, Snapshot
-from fraudguard.policy.budget import DEFAULT_BUDGETS, EACH, Budget, BudgetScope, Period, Values
+from fraudguard.policy.budget import DEFAULT_BUDGETS, EACH, Budget, BudgetScope, Period
 from fraudguard.store.budgets import list_budgets
 from fraudguard.store.ledger import stored_ledger
 
@@ -34,7 +34,7 @@ class Held:
     """
 
     budget: Budget
-    values: Values
+    values: BudgetScope
     zone: tzinfo
     pot: Pot | None = None
     under: bool = False
@@ -83,7 +83,7 @@ def _lines(budget: Budget, pots: list[Pot], house: House, now: Millis) -> Iterat
         # Who never called since it was set, or long ago, has spent nothing of it.
         paid = (pot for pot in pots if pot.spent(now) or pot.live)
         for pot in sorted(paid, key=lambda pot: (pot.room(now), [value or "" for value in pot.values])):
-            yield Held(budget, pot.values, house.zone_of(pot.values[0]), pot, under=True)
+            yield Held(budget, pot.values, house.zone_of(pot.values.tenant), pot, under=True)
     else:
         pot = pots[0] if pots else Pot(budget, scope, zone)
         yield Held(budget, scope, zone, pot)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
 from typing import Final, TypeAlias
 
 from fraudguard.clock import DAY_MILLIS, HOUR_MILLIS, Millis, day_began
 from fraudguard.money import Micros
-from fraudguard.policy.budget import Budget, BudgetIndex, BudgetScope, Payer, Period, Values
+from fraudguard.policy.budget import Budget, BudgetIndex, BudgetScope, Payer, Period
 
 BUCKET_MILLIS: Final = 300_000
 """Spent money is kept by 5 minutes: a rolling hour lasts for up to 65, and never for less than 60. Hours, days and
@@ -67,6 +68,8 @@ class Pot:
     __slots__ = (
         "_buckets",
         "_spent",
+        "_told",
+        "_told_since",
         "_until",
         "_zone",
         "budget",
@@ -75,18 +78,18 @@ class Pot:
         "live",
         "name",
         "since",
-        "told",
         "values",
     )
 
-    def __init__(self, budget: Budget, values: Values, zone: tzinfo) -> None:
+    def __init__(self, budget: Budget, values: BudgetScope, zone: tzinfo) -> None:
         self.budget = budget
         self.values = values
-        self.name = str(budget).replace(str(budget.scope), str(BudgetScope(*values)), 1)
+        self.name = str(replace(budget, scope=values))
         self.held: Micros = 0
         self.live = 0
         self.least: Micros = 0
-        self.told = 0
+        self._told = 0
+        self._told_since: Millis = 0  # the begin of the period in which that was
         self.since: Millis = 0
         self._until: Millis = 0
         self._zone = zone
@@ -114,14 +117,23 @@ class Pot:
         if self.budget.rolling:
             self.since = now - ROLLING_MILLIS[self.budget.period]
         elif now >= self._until:  # never back: what was spent before is forgotten
-            before = self.since
             self.since, self._until = period_of(self.budget.period, now, self._zone)
-            if self.since != before:
-                self.told = 0
         buckets = self._buckets
         while buckets and buckets[0][0] <= self.since:
             self._spent -= buckets.popleft()[1]
         return self._spent
+
+    @property
+    def told(self) -> int:
+        return self._told if self.budget.rolling or self._told_since == self.since else 0
+
+    @told.setter
+    def told(self, level: int) -> None:
+        self._told, self._told_since = level, self.since
+
+    def take_over(self, before: Pot) -> None:
+        """Take for told what was told of the same money before."""
+        self._told, self._told_since, self.least = before._told, before._told_since, before.least
 
     def room(self, now: Millis) -> Micros:
         """Return what is neither spent nor set aside; below nothing after the budget was lowered."""
@@ -156,7 +168,7 @@ class Pots:
         self._now = now
         self._zones = zones
         self._strict = strict
-        self._pots: dict[tuple[Budget, Values], Pot] = {}
+        self._pots: dict[tuple[Budget, BudgetScope], Pot] = {}
         self._of_payer: dict[tuple[Payer, bool], tuple[Pot, ...]] = {}  # found once, because finding takes a while
 
     @property
@@ -191,10 +203,9 @@ class Pots:
         """Take for told what was told of the same pots before."""
         for key, pot in self._pots.items():
             if key in before._pots:
-                old = before._pots[key]
-                pot.since, pot.told, pot.least = old.since, old.told, old.least
+                pot.take_over(before._pots[key])
 
-    def _new(self, key: tuple[Budget, Values]) -> Pot:
+    def _new(self, key: tuple[Budget, BudgetScope]) -> Pot:
         budget, values = key
         pot = self._pots[key] = Pot(budget, values, self._zones(values[0]))
         pot.spent(self._now)

@@ -168,21 +168,18 @@ class Treasury:
         key = call.leg.key
         if key in self._holdings:
             return True
+        left: Micros | None = None
         pledged = self._holdings.pop((PLEDGE, call.call), None) if call.call else None
         if pledged is not None:
-            pledged.call = call
             self._holdings[key] = pledged
-            self._legs[call.call] = self._legs.get(call.call, 0) + 1
-            self.follow(call, now)
-            return True
-        strict = self._strict(call.payer.tenant, now)
-        left = self.room(call.payer, now, strict=strict).least
-        holding = _Holding(call.payer, call.call, call.reserved(), _least(call.rate), strict=strict, call=call)
+        else:
+            strict = self._strict(call.payer.tenant, now)
+            left = self.room(call.payer, now, strict=strict).least
+            self._hold(key, _Holding(call.payer, call.call, call.reserved(), _least(call.rate), strict=strict))
         if call.call:
             self._legs[call.call] = self._legs.get(call.call, 0) + 1
-        self._hold(key, holding)
         self.follow(call, now)
-        return left is None or holding.total <= left
+        return left is None or call.reserved() <= left
 
     def follow(self, call: Call, now: Millis) -> None:
         """Take a call that is held for as it now is, while it lives."""

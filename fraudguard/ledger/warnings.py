@@ -60,7 +60,7 @@ def _alert(pot: Pot, level: int, calls: Iterable[Call], now: Millis) -> NewAlert
     }
     if per_minute:
         details["lasts_minutes"] = str(max(0, amount - spent) // per_minute)
-    tenant, account = pot.values[0] or "", pot.values[1] or ""
+    tenant, account = pot.values.tenant or "", pot.values.account or ""
     rate = None if dearest is None else dearest.rate
     return NewAlert(
         kind=KINDS[level],
@@ -69,7 +69,7 @@ def _alert(pot: Pot, level: int, calls: Iterable[Call], now: Millis) -> NewAlert
         tenant=tenant or ("" if dearest is None else dearest.tenant),
         account=account or ("" if dearest is None else dearest.account),
         source="" if dearest is None else dearest.source,
-        trunk=pot.values[3] or ("" if dearest is None else dearest.trunk),
+        trunk=pot.values.trunk or ("" if dearest is None else dearest.trunk),
         number=None if dearest is None else dearest.number,
         destination=None if rate is None else rate.destination,
         per_minute=None if rate is None else rate.per_minute,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 from fraudguard.clock import DAY_MILLIS, HOUR_MILLIS, Millis
 from fraudguard.money import Micros
@@ -39,10 +39,6 @@ class Payer(NamedTuple):
     trunk: str
     region: str
     domestic: bool
-
-
-Values: TypeAlias = tuple[str | None, str | None, str | None, str | None, str | None]
-"""Tenant, account, pin, trunk and region, as in a Payer; None for what is not looked at."""
 
 
 class BudgetScope(NamedTuple):
@@ -139,16 +135,16 @@ class BudgetIndex:
             groups.setdefault(key, _Group(budget.scope.shape, strict=budget.strict)).add(budget)
         self._groups = tuple(groups.values())
 
-    def applying(self, payer: Payer, *, strict: bool) -> Iterator[tuple[Budget, Values]]:
-        """Return each budget that bounds such a call, and the values that tell its money from others' of the budget."""
+    def applying(self, payer: Payer, *, strict: bool) -> Iterator[tuple[Budget, BudgetScope]]:
+        """Return each budget that bounds such a call, and whose money of it that is: its scope without any EACH."""
         for group in self._groups:
             if group.strict and not strict:
                 continue
             found = group.find(payer)
             if found is not None:
-                budget, values = found
+                budget, _ = found
                 if budget.amount is not None and (budget.domestic or not payer.domestic):
-                    yield budget, values
+                    yield found
 
 
 class _Group:
@@ -168,19 +164,17 @@ class _Group:
         every = product(*((True, False) if used else (False,) for used in self._shape))
         self._patterns = [pattern for pattern in every if pattern in named]
 
-    def find(self, payer: Payer) -> tuple[Budget, Values] | None:
-        """Return the budget that names the call most closely, and what it is kept under."""
-        if self._shape[2] and not payer.pin:  # by no PIN: no person's money
+    def find(self, payer: Payer) -> tuple[Budget, BudgetScope] | None:
+        """Return the budget that names the call most closely, and whose money it is kept as."""
+        whose = BudgetScope(*(value if used else None for value, used in zip(payer[:5], self._shape, strict=True)))
+        if whose.pin == "":  # by no PIN: no person's money
             return None
-        values: Values = tuple(  # type: ignore[assignment]  # as long as the shape
-            value if used else None for value, used in zip(payer, self._shape, strict=False)
-        )
         for pattern in self._patterns:
             scope = tuple(
                 None if value is None else value if is_named else EACH
-                for value, is_named in zip(values, pattern, strict=True)
+                for value, is_named in zip(whose, pattern, strict=True)
             )
             budget = self._budgets.get(scope)
             if budget is not None:
-                return budget, values
+                return budget, whose
         return None

@@ -386,3 +386,17 @@ def test_live_calls_count_in_strict_budgets_soon_after_strict_times_begin():
     one.sink(begin)
     (pot,) = one.pots()
     assert pot.held == one.set_aside > 0
+
+
+def test_what_was_told_yesterday_and_a_clock_that_ran_ahead_are_forgotten_when_budgets_are_loaded_anew():
+    one = treasury(TENANT, spent=[(bucket_of(NOW), PAYER, 900_000)])
+    (pot,) = one.pots()
+    assert pot.spent(NOW) == 900_000
+    pot.told = 80
+    one.load((TENANT,), [(bucket_of(NOW), PAYER, 900_000)], NOW)
+    (pot,) = one.pots()
+    assert (pot.spent(NOW), pot.told) == (900_000, 80)
+    assert (pot.spent(NOW + DAY_MILLIS), pot.told) == (0, 0), "the clock was set to tomorrow"
+    one.load((TENANT,), [(bucket_of(NOW), PAYER, 900_000)], NOW)
+    (pot,) = one.pots()
+    assert pot.spent(NOW) == 900_000, "and back"
