@@ -78,12 +78,7 @@ async def running(settings: Settings, machine: Clock) -> AsyncIterator[Service]:
     house = build_house(settings)
     clock = SteadyClock(machine)
     async with AsyncExitStack() as stack:
-        stack.enter_context(sole_owner(settings.database))
-        migrated = await migrate_database(settings.database, clock.now())
-        if migrated.applied:
-            log.info("database migrated", schema=migrated.applied[-1], backup=str(migrated.backup))
-        writer = await stack.enter_async_context(await open_writer(settings.database, busy_seconds=WRITE_SECONDS))
-        reader = await stack.enter_async_context(await open_reader(settings.database))
+        writer, reader = await _store(stack, settings, clock)
         meter = Meter()
 
         decks = frozenset(house.trunks.values())
@@ -132,6 +127,16 @@ async def running(settings: Settings, machine: Clock) -> AsyncIterator[Service]:
         stack.callback(Watchdog.started().stop)
         missing = tuple(sorted(decks - policy.current().decks.keys()))
         yield Service(server.address, http, missing, partial(_summary, followed, clock, settings.currency))
+
+
+async def _store(stack: AsyncExitStack, settings: Settings, clock: Clock) -> tuple[Writer, Reader]:
+    """Open the database, brought up to date, that is nobody else's meanwhile."""
+    stack.enter_context(sole_owner(settings.database))
+    migrated = await migrate_database(settings.database, clock.now())
+    if migrated.applied:
+        log.info("database migrated", schema=migrated.applied[-1], backup=str(migrated.backup))
+    writer = await stack.enter_async_context(await open_writer(settings.database, busy_seconds=WRITE_SECONDS))
+    return writer, await stack.enter_async_context(await open_reader(settings.database))
 
 
 def _keep_house(

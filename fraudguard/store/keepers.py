@@ -275,7 +275,7 @@ class CallKeeper(Keeper[Call]):
             self._take(call)
 
     def _key(self, entry: Call) -> tuple[str, ...]:
-        return entry.leg.asterisk, entry.leg.uniqueid
+        return entry.leg.key
 
     def _merged(self, old: Call, new: Call) -> Call:
         return old if old.state is State.ENDED and new.state is not State.ENDED else new

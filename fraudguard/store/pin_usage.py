@@ -9,7 +9,7 @@ from fraudguard.clock import Millis
 from fraudguard.ledger.records import Call
 from fraudguard.money import Micros
 from fraudguard.policy.reasons import Outcome
-from fraudguard.rating.rate import SLACK_SECONDS, Rate, cost
+from fraudguard.rating.rate import Rate, most
 from fraudguard.store.calls import DIALLING_MILLIS, UNKNOWN_INCREMENT, unfinished_calls
 
 
@@ -68,10 +68,7 @@ def _undialled(connection: sqlite3.Connection, pin_id: int, since: Millis) -> Mi
         (pin_id, since, Outcome.ALLOW.value),
     )
     return sum(
-        cost(
-            Rate("", "", per_minute, connect_fee, minimum or 0, increment or UNKNOWN_INCREMENT, 0),
-            lease + SLACK_SECONDS,
-        )
+        most(Rate("", "", per_minute, connect_fee, minimum or 0, increment or UNKNOWN_INCREMENT, 0), lease)
         for at, followed_until, lease, per_minute, connect_fee, minimum, increment in rows
         if (followed_until or 0) <= at + lease * 1000 + DIALLING_MILLIS
     )

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from store_cases import EMPTY
 
 from fraudguard.config import Settings
 from fraudguard.guard import judge
@@ -28,7 +29,6 @@ from fraudguard.policy.lease import LeaseTerms
 from fraudguard.policy.pin import Keyed, Pin, PinKind, Seal, Terms
 from fraudguard.policy.records import EVERYBODY
 from fraudguard.rating import Deck, PrefixTable, Rate, cost
-from fraudguard.store import migrate
 from fraudguard.store.calls import followed_until, note_followed, save_calls
 from fraudguard.store.ledger import stored_ledger
 from fraudguard.store.spending import spent_since
@@ -118,18 +118,6 @@ def policy_of(budgets, pins, blocked):
     return PolicyIndex(
         Snapshot(DECKS, limits=(Limit(EVERYBODY, 10**9),), blocks=blocks, pins=pins, budgets=tuple(unique.values()))
     )
-
-
-def empty_database():
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    connection.executescript("".join(step.sql for step in migrate.packaged()))
-    try:
-        return connection.serialize()
-    finally:
-        connection.close()
-
-
-EMPTY = empty_database()
 
 
 @dataclass(eq=False)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from store_cases import EMPTY
 
 from fraudguard.ledger.accrual import accrual
 from fraudguard.ledger.pots import BUCKET_MILLIS
@@ -12,25 +13,12 @@ from fraudguard.ledger.records import Call, Leg, State
 from fraudguard.policy.budget import Payer
 from fraudguard.rating import Rate
 from fraudguard.store import calls as stored_calls
-from fraudguard.store import migrate
 from fraudguard.store.calls import list_calls, save_calls
 from fraudguard.store.spending import spent_since
 
 NOW = 1_800_000_000_000
 STEP = BUCKET_MILLIS
 PRICE = Rate("53", "Cuba", 600_000, 10_000, 0, 60, 0)
-
-
-def empty_database():
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    connection.executescript("".join(step.sql for step in migrate.packaged()))
-    try:
-        return connection.serialize()
-    finally:
-        connection.close()
-
-
-EMPTY = empty_database()
 ACME = Payer("acme", "204", "anna", "carrier", "CU", False)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from store_cases import EMPTY
 
 from fraudguard.errors import StoreError
 from fraudguard.numbering import BadNumber, Kind, Number
@@ -12,7 +13,7 @@ from fraudguard.policy.pin import Keyed, Pin, PinKind, Seal, Terms
 from fraudguard.policy.reasons import QUIET, Outcome, Reason
 from fraudguard.policy.records import UNBOUNDED, Attempt, Block, Facts, Grant, Limit, Scope, Standing, Verdict
 from fraudguard.rating import Rate
-from fraudguard.store import VerdictLog, migrate, open_writer
+from fraudguard.store import VerdictLog, open_writer
 from fraudguard.store.alerts import FOLD_MILLIS, ack_alert, list_alerts
 from fraudguard.store.attempts import list_attempts
 from fraudguard.store.verdicts import (
@@ -24,18 +25,6 @@ from fraudguard.store.verdicts import (
 )
 
 NOW = 1_800_000_000_000
-
-
-def empty_database():
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    connection.executescript("".join(step.sql for step in migrate.packaged()))
-    try:
-        return connection.serialize()
-    finally:
-        connection.close()
-
-
-EMPTY = empty_database()
 PRICE = Rate("882", "Satellite", 9_000_000, 10_000, 0, 60, 0)
 NUMBER = Number("01188216000", "88216000", None, Kind.SATELLITE)
 
