@@ -6,11 +6,13 @@ opened. All functions here are synchronous and run on a connection's own thread 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -78,7 +80,26 @@ def migrate(
     version, and the next call goes on from there. Raises StoreError as `verify` does, except for a schema
     that is merely older.
     """
-    steps = packaged() if migrations is None else migrations
+    with _one_at_a_time(path):
+        return _migrate(connection, path, now, packaged() if migrations is None else migrations)
+
+
+@contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Wait until no other process migrates in this folder.
+
+    SQLite's own locks do not do: switching to the write-ahead log waits for nobody, and backups would be made under
+    one name. The lock is on the folder, because closing a second descriptor of the file would drop SQLite's.
+    """
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _migrate(connection: sqlite3.Connection, path: Path, now: Millis, steps: tuple[Migration, ...]) -> Migrated:
     done = _check(connection, path, steps)
     if done == len(steps):
         return Migrated((), None)
