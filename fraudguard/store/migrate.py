@@ -81,7 +81,7 @@ def migrate(
     that is merely older.
     """
     with _one_at_a_time(path):
-        return _migrate(connection, path, now, packaged() if migrations is None else migrations)
+        return _apply_missing(connection, path, now, packaged() if migrations is None else migrations)
 
 
 @contextmanager
@@ -90,8 +90,13 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
 
     SQLite's own locks do not do: switching to the write-ahead log waits for nobody, and backups would be made under
     one name. The lock is on the folder, because closing a second descriptor of the file would drop SQLite's.
+    Raises StoreError.
     """
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        fix = "let the service's user read that folder"
+        raise StoreError(f"its folder cannot be opened: {error.strerror}", where=str(path), fix=fix) from error
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
         yield
@@ -99,7 +104,7 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
         os.close(folder)
 
 
-def _migrate(connection: sqlite3.Connection, path: Path, now: Millis, steps: tuple[Migration, ...]) -> Migrated:
+def _apply_missing(connection: sqlite3.Connection, path: Path, now: Millis, steps: tuple[Migration, ...]) -> Migrated:
     done = _check(connection, path, steps)
     if done == len(steps):
         return Migrated((), None)
@@ -115,7 +120,7 @@ def _migrate(connection: sqlite3.Connection, path: Path, now: Millis, steps: tup
     for step in steps[done:]:
         connection.execute("BEGIN IMMEDIATE")
         try:
-            # Another process may have migrated while this one waited for the lock.
+            # An earlier version, or a process that reaches the file through another folder, may have migrated.
             if _check(connection, path, steps) < step.version:
                 _apply(connection, path, step, now)
                 applied.append(step.version)

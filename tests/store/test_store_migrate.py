@@ -110,6 +110,11 @@ async def test_many_may_migrate_at_once(tmp_path):
     assert sorted(step for each in done for step in each.applied) == list(range(1, LATEST + 1))  # each once
 
 
+def test_a_folder_that_cannot_be_locked_is_named(tmp_path):
+    with plain(":memory:") as connection, pytest.raises(StoreError, match=r"gone/fraudguard\.db.*its folder cannot"):
+        migrate.migrate(connection, tmp_path / "gone" / "fraudguard.db", NOW)
+
+
 async def test_another_programs_database_is_not_migrated(tmp_path):
     path = tmp_path / "other.db"
     with plain(path) as other:
